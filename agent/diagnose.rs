@@ -1,0 +1,192 @@
+//! Examine everything, say what explains what, and put the root causes first. Pure.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use crate::checks;
+use crate::config::Config;
+use crate::facts::{Domain, Facts, Node, Observation, Timestamp};
+use crate::finding::{Check, Finding, Reference, Severity};
+
+/// Version of the report's JSON form, `agent/publish/report.schema.json`.
+pub const SCHEMA: u32 = 1;
+
+/// The answer: what is wrong, why, and what to run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    pub schema: u32,
+    pub node: Node,
+    pub time: Timestamp,
+    pub verdict: Verdict,
+    /// Root causes first, the most severe first; then what they explain.
+    pub findings: Vec<Finding>,
+    /// What could not be seen.
+    pub unknown: Vec<Unknown>,
+    pub observed: BTreeMap<Domain, Observation>,
+}
+
+/// The node in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Everything was seen, and nothing above info is wrong.
+    Healthy,
+    Warning,
+    Critical,
+    /// Nothing above info was found, but not everything could be seen.
+    Unknown,
+}
+
+impl Verdict {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A part of the node that could not be seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unknown {
+    pub domain: Domain,
+    pub reason: String,
+    /// What would let us see.
+    pub grant: Option<String>,
+}
+
+/// Diagnoses a node from its facts.
+#[must_use]
+pub fn diagnose(facts: &Facts, config: &Config) -> Report {
+    let findings = checks::ALL.iter().flat_map(|check| examine(check, facts, config)).collect();
+    assemble(facts, findings)
+}
+
+/// What one check finds, with its name on it. A blind check finds nothing; the blindness itself is in the facts.
+fn examine(check: &'static Check, facts: &Facts, config: &Config) -> Vec<Finding> {
+    let found = (check.examine)(facts, config).unwrap_or_default();
+    found
+        .into_iter()
+        .map(|mut finding| {
+            check.code.clone_into(&mut finding.code);
+            finding.severity = check.severity;
+            finding.article = article(check);
+            finding
+        })
+        .collect()
+}
+
+/// Where the article of a check lies in the repository.
+#[must_use]
+pub fn article(check: &Check) -> String {
+    format!("agent/checks/{}.md", check.code.replace('-', "_"))
+}
+
+/// A report of these findings: causes attributed, sorted, with the verdict.
+#[must_use]
+pub fn assemble(facts: &Facts, mut findings: Vec<Finding>) -> Report {
+    attribute(&mut findings);
+    sort(&mut findings);
+    let mut unknown: Vec<Unknown> = Vec::new();
+    for (domain, blind) in facts.blind_spots() {
+        let row = Unknown { domain, reason: blind.reason, grant: blind.grant };
+        if !unknown.contains(&row) {
+            unknown.push(row);
+        }
+    }
+    Report {
+        schema: SCHEMA,
+        node: facts.node.clone(),
+        time: facts.now,
+        verdict: verdict(&findings, &unknown),
+        findings,
+        unknown,
+        observed: facts.observed.clone(),
+    }
+}
+
+fn verdict(findings: &[Finding], unknown: &[Unknown]) -> Verdict {
+    match findings.iter().map(|finding| finding.severity).max() {
+        Some(Severity::Critical) => Verdict::Critical,
+        Some(Severity::Warning) => Verdict::Warning,
+        _ if unknown.is_empty() => Verdict::Healthy,
+        _ => Verdict::Unknown,
+    }
+}
+
+/// Fills in `explained_by`. A cause must be named by the effect's check, and be able to break the effect's component.
+/// Where the effect's own evidence (a program's last words) names the subject of some of the causes, only those explain it.
+fn attribute(findings: &mut [Finding]) {
+    let explanations: Vec<Vec<Reference>> = findings
+        .iter()
+        .map(|effect| {
+            let Some(check) = checks::get(&effect.code) else { return Vec::new() };
+            let causes: Vec<&Finding> = findings.iter().filter(|cause| explains(cause, effect, check)).collect();
+            let named: Vec<&Finding> = causes.iter().copied().filter(|cause| is_named_by(cause, effect)).collect();
+            let mut causes: Vec<Reference> = if named.is_empty() { &causes } else { &named }.iter().map(|cause| cause.reference()).collect();
+            causes.sort();
+            causes.dedup();
+            causes
+        })
+        .collect();
+    for (finding, explanation) in findings.iter_mut().zip(explanations) {
+        finding.explained_by = explanation;
+    }
+}
+
+fn explains(cause: &Finding, effect: &Finding, check: &Check) -> bool {
+    (cause.code != effect.code || cause.subject != effect.subject)
+        && check.explained_by.iter().any(|candidate| candidate.code == cause.code)
+        && cause.component.can_break(effect.component)
+}
+
+fn is_named_by(cause: &Finding, effect: &Finding) -> bool {
+    let path = cause.subject.split(':').next().unwrap_or_default();
+    path.starts_with('/') && effect.evidence.iter().any(|evidence| evidence.saw.contains(path))
+}
+
+/// Roots before consequences, then the more severe, then what explains more; equal ones by name, so that a report is stable.
+fn sort(findings: &mut [Finding]) {
+    let mut explains: HashMap<Reference, usize> = HashMap::new();
+    for cause in findings.iter().flat_map(|finding| &finding.explained_by) {
+        *explains.entry(cause.clone()).or_default() += 1;
+    }
+    findings.sort_by_cached_key(|finding| {
+        let reference = finding.reference();
+        let weight = explains.get(&reference).copied().unwrap_or_default();
+        (!finding.explained_by.is_empty(), Reverse(finding.severity), Reverse(weight), reference)
+    });
+}
+
+impl Report {
+    /// The findings nothing else explains.
+    pub fn roots(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.explained_by.is_empty())
+    }
+
+    /// The findings that `cause` explains directly.
+    pub fn explained_by<'a>(&'a self, cause: &'a Finding) -> impl Iterator<Item = &'a Finding> {
+        let cause = cause.reference();
+        self.findings.iter().filter(move |finding| finding.explained_by.contains(&cause))
+    }
+
+    #[must_use]
+    pub fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == severity).count()
+    }
+
+    /// The process's exit status: 0 nothing above info, 1 warnings, 2 critical.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self.verdict {
+            Verdict::Healthy | Verdict::Unknown => 0,
+            Verdict::Warning => 1,
+            Verdict::Critical => 2,
+        }
+    }
+}

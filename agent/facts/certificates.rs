@@ -1,0 +1,159 @@
+use serde::{Deserialize, Serialize};
+
+use super::{Blind, Timestamp};
+
+/// Every place on the node that holds, or should hold, a certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificates {
+    pub places: Vec<Place>,
+}
+
+/// A file, or an entry of a kubeconfig, with the certificates in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// As the node names it. A symlink is named, not its target.
+    pub path: String,
+    /// Where the symlink leads, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// In a kubeconfig: `client-certificate-data of user system:node:node1`, with its line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<Entry>,
+    pub role: Role,
+    /// A program on this node uses it. What is not used is listed and never alarmed on.
+    pub in_use: bool,
+    pub state: PlaceState,
+}
+
+/// A certificate inside a kubeconfig.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The key's name: `client-certificate-data`, `certificate-authority-data`.
+    pub key: String,
+    /// The name of the user or cluster it belongs to.
+    pub of: String,
+    pub line: u64,
+}
+
+/// What a certificate is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    KubeletClient,
+    KubeletServing,
+    /// The CA that signs client and serving certificates of the cluster.
+    ClusterCa,
+    ApiServer,
+    ApiServerKubeletClient,
+    ApiServerEtcdClient,
+    FrontProxyCa,
+    FrontProxyClient,
+    EtcdCa,
+    EtcdServer,
+    EtcdPeer,
+    EtcdHealthcheckClient,
+    /// The user of a kubeconfig other than the kubelet's (admin, scheduler, controller-manager).
+    KubeconfigClient,
+    /// Given by the configuration, of unknown use.
+    Other,
+}
+
+impl Role {
+    /// The label in metrics and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::KubeletClient => "kubelet-client",
+            Self::KubeletServing => "kubelet-serving",
+            Self::ClusterCa => "cluster-ca",
+            Self::ApiServer => "api-server",
+            Self::ApiServerKubeletClient => "api-server-kubelet-client",
+            Self::ApiServerEtcdClient => "api-server-etcd-client",
+            Self::FrontProxyCa => "front-proxy-ca",
+            Self::FrontProxyClient => "front-proxy-client",
+            Self::EtcdCa => "etcd-ca",
+            Self::EtcdServer => "etcd-server",
+            Self::EtcdPeer => "etcd-peer",
+            Self::EtcdHealthcheckClient => "etcd-healthcheck-client",
+            Self::KubeconfigClient => "kubeconfig-client",
+            Self::Other => "other",
+        }
+    }
+
+    #[must_use]
+    pub fn is_ca(self) -> bool {
+        matches!(self, Self::ClusterCa | Self::FrontProxyCa | Self::EtcdCa)
+    }
+}
+
+/// What was found at a place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PlaceState {
+    /// At least one certificate, in the order of the file: the first is the one presented.
+    Certificates(Vec<Certificate>),
+    Missing,
+    /// Not a certificate: empty, truncated, no PEM, undecodable DER.
+    Invalid(String),
+    Unreadable(Blind),
+}
+
+/// One certificate's meaning. No key material.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    pub common_name: String,
+    /// `O` of the subject: for a client, its groups.
+    pub organizations: Vec<String>,
+    pub issuer_common_name: String,
+    /// Hexadecimal, upper case, without leading zeros.
+    pub serial: String,
+    pub not_before: Timestamp,
+    pub not_after: Timestamp,
+    pub is_ca: bool,
+    /// Whether the CA that must have issued it really did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Trust>,
+}
+
+/// The signature, checked against the CA that programs on this node would check it with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trust {
+    /// The CA's file (and the CN in it), `/etc/kubernetes/pki/ca.crt (CN=kubernetes)`.
+    pub authority: String,
+    /// The CA has the same name but another key: it was replaced.
+    pub same_name: bool,
+    /// A signature by one of the authority's certificates verifies. Unknown for algorithms we cannot check.
+    pub verified: super::Observed<bool>,
+}
+
+impl Place {
+    /// The certificate a program would present: the first of the file.
+    #[must_use]
+    pub fn leaf(&self) -> Option<&Certificate> {
+        match &self.state {
+            PlaceState::Certificates(certificates) => certificates.first(),
+            _ => None,
+        }
+    }
+
+    /// `/etc/kubernetes/kubelet.conf:19` for an entry of a kubeconfig, else the path.
+    #[must_use]
+    pub fn location(&self) -> String {
+        match &self.entry {
+            Some(entry) => format!("{}:{}", self.path, entry.line),
+            None => self.path.clone(),
+        }
+    }
+}
+
+impl Certificates {
+    pub(super) fn blind_spots(&self) -> Vec<&Blind> {
+        self.places
+            .iter()
+            .filter_map(|place| match &place.state {
+                PlaceState::Unreadable(blind) => Some(blind),
+                _ => None,
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,106 @@
+use serde::{Deserialize, Serialize};
+
+use super::{Blind, Timestamp};
+
+/// The watched systemd units.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Units {
+    pub source: UnitSource,
+    /// In the order they are watched; the ones that are not installed are here too, with `LoadState=not-found`.
+    pub units: Vec<Unit>,
+}
+
+/// Who told us about the units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnitSource {
+    /// systemd itself, over D-Bus.
+    Systemd,
+    /// Unit files of a tree that is not running: what runs there is unknown.
+    Files,
+}
+
+impl Units {
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Unit> {
+        self.units.iter().find(|unit| unit.name == name)
+    }
+
+    pub(super) fn blind_spots(&self) -> Vec<&Blind> {
+        Vec::new()
+    }
+}
+
+/// A systemd unit, in systemd's own words (`org.freedesktop.systemd1(5)`); strings we do not know are kept as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    pub name: String,
+    /// `LoadState`: `loaded`, `not-found`, `masked`, `error`, `bad-setting`…
+    pub load_state: String,
+    /// The message of `LoadError`, if loading failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_error: Option<String>,
+    /// What runs; absent when the unit was read from files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<Active>,
+    /// `UnitFileState`: `enabled`, `disabled`, `static`, `masked`…; empty if systemd has no word for it.
+    #[serde(default)]
+    pub unit_file_state: String,
+    #[serde(default)]
+    pub need_daemon_reload: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fragment_path: Option<String>,
+    #[serde(default)]
+    pub drop_in_paths: Vec<String>,
+}
+
+/// The running side of a unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Active {
+    /// `ActiveState`: `active`, `inactive`, `failed`, `activating`, `deactivating`, `reloading`…
+    pub state: String,
+    /// `SubState`: `running`, `dead`, `auto-restart`…
+    pub sub_state: String,
+    /// `StateChangeTimestamp`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// `ActiveEnterTimestamp`: the last time it became active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_enter: Option<Timestamp>,
+    /// `Result` of the last run: `success`, `exit-code`, `signal`, `oom-kill`, `start-limit-hit`…
+    #[serde(default)]
+    pub result: String,
+    /// `ExecMainCode`: how the last main process ended (`CLD_EXITED`=1, `CLD_KILLED`=2, `CLD_DUMPED`=3; 0 while it runs).
+    #[serde(default)]
+    pub exec_main_code: i32,
+    /// `ExecMainStatus`: exit status, or the signal's number.
+    #[serde(default)]
+    pub exec_main_status: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main_pid: Option<u32>,
+    /// `NRestarts`: automatic restarts since the unit was last started by hand. Absent before systemd 235.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<u32>,
+    /// `InvocationID` as 32 hex digits: names this run, also in the journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invocation_id: Option<String>,
+}
+
+impl Unit {
+    /// There is a unit file, whatever its state (a masked unit counts: somebody masked it).
+    #[must_use]
+    pub fn is_installed(&self) -> bool {
+        self.load_state != "not-found" && !self.load_state.is_empty()
+    }
+
+    #[must_use]
+    pub fn is_masked(&self) -> bool {
+        self.load_state == "masked" || self.unit_file_state.starts_with("masked")
+    }
+
+    /// It will be started at boot, by its own `[Install]` section or by another unit that wants it.
+    #[must_use]
+    pub fn starts_at_boot(&self) -> bool {
+        !matches!(self.unit_file_state.as_str(), "disabled" | "masked" | "masked-runtime")
+    }
+}

@@ -1,0 +1,3 @@
+//! How we learn it: the only code that touches the node.
+
+pub mod host;

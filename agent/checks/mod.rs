@@ -2,12 +2,17 @@
 //!
 //! A check is a pure function of facts and configuration.
 
+pub mod disk_pressure;
+pub mod inode_pressure;
+pub mod memory_pressure;
 pub mod node_not_kubernetes;
+pub mod pid_pressure;
+mod pressure;
 
 use crate::finding::Check;
 
 /// Every check, in the order of the catalogue.
-pub const ALL: &[&Check] = &[&node_not_kubernetes::CHECK];
+pub const ALL: &[&Check] = &[&memory_pressure::CHECK, &disk_pressure::CHECK, &inode_pressure::CHECK, &pid_pressure::CHECK, &node_not_kubernetes::CHECK];
 
 /// The check of that code.
 #[must_use]

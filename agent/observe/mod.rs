@@ -1,3 +1,4 @@
 //! How we learn it: the only code that touches the node.
 
 pub mod host;
+pub mod pressure;

@@ -2,6 +2,12 @@
 //!
 //! A check is a pure function of facts and configuration.
 
+pub mod cni_config_ambiguous;
+pub mod cni_config_invalid;
+pub mod cni_config_invalid_shadowed;
+pub mod cni_config_missing;
+pub mod cni_config_wrong_first;
+pub mod cni_plugin_missing;
 pub mod disk_pressure;
 pub mod inode_pressure;
 pub mod memory_pressure;

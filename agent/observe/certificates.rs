@@ -9,7 +9,7 @@ use x509_parser::prelude::FromDer;
 use super::host::{Host, ReadError};
 use super::kubelet::{beside, line_of, named, yaml};
 use crate::facts::certificates::{Certificate, Entry, Place, PlaceState, Role, Trust};
-use crate::facts::{Blind, Certificates, Kubelet, Observed, Timestamp};
+use crate::facts::{Blind, Certificates, Kubelet, Timestamp};
 
 const LIMIT: u64 = 1 << 20;
 /// Certificates read from one file; a bundle of all public CAs has about 150.

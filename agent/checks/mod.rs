@@ -29,11 +29,28 @@ pub mod node_not_joined;
 pub mod node_not_kubernetes;
 pub mod pid_pressure;
 mod pressure;
+mod unit;
+pub mod unit_crash_looping;
+pub mod unit_disabled;
+pub mod unit_failed;
+pub mod unit_inactive;
+pub mod unit_load_error;
+pub mod unit_masked;
+pub mod unit_missing;
+pub mod unit_needs_daemon_reload;
 
 use crate::finding::Check;
 
 /// Every check, in the order of the catalogue.
 pub const ALL: &[&Check] = &[
+    &unit_missing::CHECK,
+    &unit_masked::CHECK,
+    &unit_load_error::CHECK,
+    &unit_inactive::CHECK,
+    &unit_failed::CHECK,
+    &unit_crash_looping::CHECK,
+    &unit_disabled::CHECK,
+    &unit_needs_daemon_reload::CHECK,
     &kubelet_config_missing::CHECK,
     &kubelet_config_invalid::CHECK,
     &kubelet_client_ca_missing::CHECK,

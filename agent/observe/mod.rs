@@ -5,3 +5,4 @@ pub mod cni;
 pub mod host;
 pub mod kubelet;
 pub mod pressure;
+pub mod units;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use tokio::time::timeout;
 use zbus::Connection;
-use zbus::zvariant::{OwnedObjectPath, OwnedValue};
+use zbus::{OwnedObjectPath, OwnedVariant as OwnedValue};
 
 use super::host::Host;
 use crate::facts::units::{Active, Unit, UnitSource};
@@ -52,7 +52,7 @@ pub async fn connect(host: &Host) -> Result<Connection, Blind> {
             .map_err(|errno| Blind::new(format!("no system bus at {SOCKET}: {}", errno.desc())).grant(format!("mount {SOCKET} below the root")))?;
         // Through the descriptor, so that a symlink inside the root cannot lead out of it, and no path is too long.
         let path = format!("/proc/self/fd/{}", socket.as_raw_fd());
-        let stream = timeout(DEADLINE, tokio::net::UnixStream::connect(path)).await.map_err(|_| blind(&"timed out"))?.map_err(|error| blind(&error))?;
+        let stream = std::os::unix::net::UnixStream::connect(path).map_err(|error| blind(&error))?;
         zbus::connection::Builder::unix_stream(stream).method_timeout(DEADLINE)
     };
     timeout(DEADLINE, builder.build()).await.map_err(|_| blind(&"timed out"))?.map_err(|error| blind(&error))

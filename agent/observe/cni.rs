@@ -112,6 +112,10 @@ fn provider(name: &str, plugins: &[Plugin]) -> String {
 }
 
 fn binary(host: &Host, dirs: &[Sourced<String>], kind: &str) -> Binary {
+    // A tree without any plugin directory is a partial copy of a node: it cannot tell what was installed.
+    if !host.is_live() && !dirs.iter().any(|dir| host.exists(&dir.value).unwrap_or(true)) {
+        return Binary::Unreadable(Blind::new("no CNI plugin directory in this tree").grant("copy or mount /opt/cni/bin below the root"));
+    }
     let mut found = Binary::Missing;
     for dir in dirs {
         let path = format!("{}/{kind}", dir.value);

@@ -2,7 +2,7 @@
 # The disk of a worker node as `kubeadm join` leaves it, with certificates that
 # openssl signs now. Used by alerts.sh, page.sh and deploy.sh.
 #   kubeadm-tree.sh make DIR DAYS    the kubelet's client certificate ends in DAYS days
-#   kubeadm-tree.sh renew DIR DAYS   a new one, put in place as the kubelet does it
+#   kubeadm-tree.sh renew DIR DAYS   another one, put in place as the kubelet does it; DAYS may be negative
 # Needs openssl. The CA's key lies beside the tree, in DIR.ca.
 set -euo pipefail
 action=$1 tree=$2 days=$3
@@ -29,7 +29,9 @@ client() {
 }
 
 if [ "$action" = renew ]; then
-    client "now - 5 minutes"
+    start="now - 5 minutes"
+    [ "$days" -gt 0 ] || start="now - 366 days"
+    client "$start"
     exit
 fi
 

@@ -70,7 +70,7 @@ while IFS= read -r line; do shows "$line"; done < <(
 # browser's own needs go elsewhere, what the page fetches names the page.
 page=http://127.0.0.1:$port
 jq -r --arg page "$page" '.constants.logEventTypes.URL_REQUEST_START_JOB as $start | .events[]
-    | select(.type == $start and (.params.initiator == $page or (.params.url | startswith($page)))) | .params.url' \
+    | select(.type == $start and (.params.initiator == $page or (.params.url // "" | startswith($page)))) | .params.url // empty' \
     "$work/requests.json" | sort -u > "$work/urls"
 grep -qxF "$page/" "$work/urls" || fail "the request log does not even show the page"
 if grep -vF "$page/" "$work/urls"; then fail "the page fetches from elsewhere"; fi

@@ -13,3 +13,5 @@ pub mod checks;
 pub mod diagnose;
 
 pub mod history;
+
+pub mod publish;

@@ -2,12 +2,64 @@
 //!
 //! A check is a pure function of facts and configuration.
 
+mod certificate;
+pub mod certificate_expired;
+pub mod certificate_expiring;
+pub mod certificate_expiring_soon;
+pub mod certificate_invalid;
+pub mod certificate_not_yet_valid;
+pub mod certificate_untrusted_issuer;
+pub mod certificate_wrong_group;
+pub mod certificate_wrong_user;
+pub mod cni_config_ambiguous;
+pub mod cni_config_invalid;
+pub mod cni_config_invalid_shadowed;
+pub mod cni_config_missing;
+pub mod cni_config_wrong_first;
+pub mod cni_plugin_missing;
+pub mod disk_pressure;
+pub mod inode_pressure;
+pub mod kubelet_client_ca_missing;
+pub mod kubelet_config_invalid;
+pub mod kubelet_config_missing;
+pub mod kubelet_kubeconfig_invalid;
+pub mod kubelet_kubeconfig_missing;
+pub mod memory_pressure;
+pub mod node_not_joined;
 pub mod node_not_kubernetes;
+pub mod pid_pressure;
+mod pressure;
 
 use crate::finding::Check;
 
 /// Every check, in the order of the catalogue.
-pub const ALL: &[&Check] = &[&node_not_kubernetes::CHECK];
+pub const ALL: &[&Check] = &[
+    &kubelet_config_missing::CHECK,
+    &kubelet_config_invalid::CHECK,
+    &kubelet_client_ca_missing::CHECK,
+    &kubelet_kubeconfig_missing::CHECK,
+    &kubelet_kubeconfig_invalid::CHECK,
+    &certificate_expired::CHECK,
+    &certificate_expiring_soon::CHECK,
+    &certificate_expiring::CHECK,
+    &certificate_not_yet_valid::CHECK,
+    &certificate_wrong_group::CHECK,
+    &certificate_wrong_user::CHECK,
+    &certificate_untrusted_issuer::CHECK,
+    &certificate_invalid::CHECK,
+    &cni_config_missing::CHECK,
+    &cni_config_invalid::CHECK,
+    &cni_config_invalid_shadowed::CHECK,
+    &cni_config_wrong_first::CHECK,
+    &cni_config_ambiguous::CHECK,
+    &cni_plugin_missing::CHECK,
+    &memory_pressure::CHECK,
+    &disk_pressure::CHECK,
+    &inode_pressure::CHECK,
+    &pid_pressure::CHECK,
+    &node_not_joined::CHECK,
+    &node_not_kubernetes::CHECK,
+];
 
 /// The check of that code.
 #[must_use]

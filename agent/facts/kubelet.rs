@@ -181,3 +181,11 @@ impl Kubelet {
         self.eviction_hard.iter().find(|threshold| threshold.signal == signal)
     }
 }
+
+impl Kubelet {
+    /// The node was joined to a cluster once: there is a kubeconfig.
+    #[must_use]
+    pub fn has_joined(&self) -> bool {
+        self.kubeconfig.as_ref().is_none_or(|kubeconfig| kubeconfig.file.state != FileState::Missing)
+    }
+}

@@ -82,6 +82,24 @@ impl Facts {
         spots
     }
 
+    /// The node's name, or the word to replace in a command.
+    #[must_use]
+    pub fn node_name(&self) -> &str {
+        self.node.name.as_ref().map_or("NODE-NAME", |name| name.value.as_str())
+    }
+
+    /// The command that makes a new kubeconfig for this node's kubelet
+    /// (kubernetes.io: Troubleshooting kubeadm, "Kubelet client certificate rotation fails").
+    #[must_use]
+    pub fn new_kubelet_conf(&self) -> String {
+        let make = format!("kubeadm kubeconfig user --org system:nodes --client-name system:node:{}", self.node_name());
+        if self.node.control_plane {
+            format!("{make} > /etc/kubernetes/kubelet.conf")
+        } else {
+            format!("ssh CONTROL-PLANE {make} > /etc/kubernetes/kubelet.conf")
+        }
+    }
+
     /// Whether this machine shows any sign of being a Kubernetes node; if not, nothing is judged missing.
     #[must_use]
     pub fn is_kubernetes_node(&self) -> bool {

@@ -1,0 +1,34 @@
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::facts::kubelet::FileState;
+use crate::facts::{Blind, Domain, Facts};
+use crate::finding::{Check, Component, Finding, Severity};
+
+pub static CHECK: Check = Check {
+    code: "node-not-joined",
+    title: "the node has not joined a cluster yet",
+    severity: Severity::Info,
+    domain: Domain::Kubelet,
+    settle: Duration::ZERO,
+    explained_by: &[],
+    signals: &[],
+    article: include_str!("node_not_joined.md"),
+    examine,
+};
+
+fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
+    if !facts.is_kubernetes_node() {
+        return Ok(Vec::new());
+    }
+    let kubelet = facts.kubelet.ok()?;
+    if kubelet.has_joined() {
+        return Ok(Vec::new());
+    }
+    let Some(config) = kubelet.config.as_ref().filter(|config| config.state == FileState::Missing) else { return Ok(Vec::new()) };
+    Ok(vec![
+        Finding::new(Component::Kubelet, facts.node.root.clone(), "the node has not joined a cluster: it has neither a kubeconfig nor a kubelet configuration")
+            .evidence(config.path.value.clone(), "no such file")
+            .remedy("kubeadm join …  # kubeadm token create --print-join-command prints it on a control-plane node"),
+    ])
+}

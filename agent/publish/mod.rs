@@ -1,0 +1,3 @@
+//! Who is told: readers of a [`crate::diagnose::Report`], never of the node.
+
+pub mod text;

@@ -8,11 +8,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 binary=$(realpath "${1:-target/debug/nodetriage}")
 
-# Nothing is started by the installation where no init runs; where one does, it must not be.
+# In a container no init runs that would start their services; a machine with
+# systemd gets them as its own.
 packages=(prometheus prometheus-alertmanager curl jq openssl)
 if ! dpkg-query -W "${packages[@]}" >/dev/null 2>&1; then
     apt-get update -qq
-    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 fi
 
 work=$(mktemp -d)

@@ -52,7 +52,8 @@ pub async fn connect(host: &Host) -> Result<Connection, Blind> {
             .map_err(|errno| Blind::new(format!("no system bus at {SOCKET}: {}", errno.desc())).grant(format!("mount {SOCKET} below the root")))?;
         // Through the descriptor, so that a symlink inside the root cannot lead out of it, and no path is too long.
         let path = format!("/proc/self/fd/{}", socket.as_raw_fd());
-        let stream = std::os::unix::net::UnixStream::connect(path).map_err(|error| blind(&error))?;
+        let stream = timeout(DEADLINE, tokio::net::UnixStream::connect(path)).await.map_err(|_| blind(&"timed out"))?;
+        let stream = stream.and_then(tokio::net::UnixStream::into_std).map_err(|error| blind(&error))?;
         zbus::connection::Builder::unix_stream(stream).method_timeout(DEADLINE)
     };
     timeout(DEADLINE, builder.build()).await.map_err(|_| blind(&"timed out"))?.map_err(|error| blind(&error))

@@ -3,17 +3,35 @@
 use serde::{Deserialize, Serialize};
 
 /// The effective configuration. Every key is optional in the file; unknown keys are refused with their line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Days left at which a certificate is `certificate-expiring`.
-    pub certificate_expiring_days: u32,
-    /// Days left at which a certificate is `certificate-expiring-soon`.
-    pub certificate_expiring_soon_days: u32,
+    pub certificates: Certificates,
+    pub units: Units,
 }
 
-impl Default for Config {
+/// How certificates are judged, and which others there are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Certificates {
+    /// Days left at which a certificate is `certificate-expiring`.
+    pub expiring_days: u32,
+    /// Days left at which a certificate is `certificate-expiring-soon`.
+    pub expiring_soon_days: u32,
+    /// Further certificate files of the node.
+    pub paths: Vec<String>,
+}
+
+impl Default for Certificates {
     fn default() -> Self {
-        Self { certificate_expiring_days: 30, certificate_expiring_soon_days: 7 }
+        Self { expiring_days: 30, expiring_soon_days: 7, paths: Vec::new() }
     }
+}
+
+/// Which systemd units are watched, besides those a Kubernetes node lives by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Units {
+    /// Names, as systemd knows them: `my-runtime.service`.
+    pub watch: Vec<String>,
 }

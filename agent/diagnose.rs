@@ -1,4 +1,5 @@
 //! Examine everything, say what explains what, and put the root causes first. Pure.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};

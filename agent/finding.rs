@@ -1,4 +1,5 @@
 //! The vocabulary of the diagnosis: [`Check`], [`Finding`], [`Severity`], [`Evidence`], [`Component`].
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! fold(previous, facts, findings) → since, held down, kept while blind. Pure.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::BTreeMap;
 

@@ -19,8 +19,8 @@ pub static CHECK: Check = Check {
 
 fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
     certificate::each(facts, |place, leaf| {
-        let left = certificate::ends_within(facts, place, leaf, config.certificate_expiring_days)?;
-        if certificate::ends_within(facts, place, leaf, config.certificate_expiring_soon_days).is_some() {
+        let left = certificate::ends_within(facts, place, leaf, config.certificates.expiring_days)?;
+        if certificate::ends_within(facts, place, leaf, config.certificates.expiring_soon_days).is_some() {
             return None;
         }
         Some(certificate::finding(facts, place, leaf, &format!("expires in {left}")))

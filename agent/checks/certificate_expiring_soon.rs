@@ -19,7 +19,7 @@ pub static CHECK: Check = Check {
 
 fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
     certificate::each(facts, |place, leaf| {
-        let left = certificate::ends_within(facts, place, leaf, config.certificate_expiring_soon_days)?;
+        let left = certificate::ends_within(facts, place, leaf, config.certificates.expiring_soon_days)?;
         Some(certificate::finding(facts, place, leaf, &format!("expires in {left}")))
     })
 }

@@ -1,6 +1,7 @@
 //! What the facts mean. One check = one file here + its article of the same name; this list is the catalogue.
 //!
 //! A check is a pure function of facts and configuration.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod certificate;
 pub mod certificate_expired;

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Blind, Timestamp};
+use super::Timestamp;
 
 /// The watched systemd units.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,10 +24,6 @@ impl Units {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Unit> {
         self.units.iter().find(|unit| unit.name == name)
-    }
-
-    pub(super) fn blind_spots(&self) -> Vec<&Blind> {
-        Vec::new()
     }
 }
 

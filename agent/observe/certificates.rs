@@ -47,7 +47,7 @@ pub fn observe(host: &Host, kubelet: &Kubelet) -> Certificates {
     for (file, role, issuer) in KUBEADM {
         let path = format!("{PKI}/{file}");
         let authority = issuer.and_then(|issuer| authority(host, &format!("{PKI}/{issuer}")));
-        places.extend(place(host, path, role, true, authority.as_ref()).filter(|place| place.state != PlaceState::Missing));
+        places.extend(present(place(host, path, role, true, authority.as_ref())));
     }
     for name in ["admin.conf", "super-admin.conf", "controller-manager.conf", "scheduler.conf"] {
         places.extend(kubeconfig_user(host, &format!("/etc/kubernetes/{name}"), Role::KubeconfigClient));
@@ -67,32 +67,37 @@ fn kubelet_client(host: &Host, kubelet: &Kubelet, places: &mut Vec<Place>) {
     } else if let Some(file) = &kubeconfig.client_certificate {
         used = true;
         let authority = kubeconfig_ca(host, path);
-        places.extend(place(host, file.value.clone(), Role::KubeletClient, true, authority.as_ref()));
+        places.push(place(host, file.value.clone(), Role::KubeletClient, true, authority.as_ref()));
         if file.value == current {
             return;
         }
     }
     let authority = kubeconfig_ca(host, path);
-    places.extend(place(host, current, Role::KubeletClient, !used, authority.as_ref()).filter(|place| place.state != PlaceState::Missing));
+    places.extend(present(place(host, current, Role::KubeletClient, !used, authority.as_ref())));
 }
 
 /// With serverTLSBootstrap a rotated certificate, else the self-signed one of the first start; nobody checks its issuer here.
 fn kubelet_serving(host: &Host, kubelet: &Kubelet, places: &mut Vec<Place>) {
     let dir = &kubelet.cert_dir.value;
-    let rotated = place(host, format!("{dir}/kubelet-server-current.pem"), Role::KubeletServing, true, None).filter(|place| place.state != PlaceState::Missing);
+    let rotated = present(place(host, format!("{dir}/kubelet-server-current.pem"), Role::KubeletServing, true, None));
     let self_signed_in_use = rotated.is_none();
     places.extend(rotated);
-    places.extend(place(host, format!("{dir}/kubelet.crt"), Role::KubeletServing, self_signed_in_use, None).filter(|place| place.state != PlaceState::Missing));
+    places.extend(present(place(host, format!("{dir}/kubelet.crt"), Role::KubeletServing, self_signed_in_use, None)));
 }
 
-fn place(host: &Host, path: String, role: Role, in_use: bool, authority: Option<&Authority>) -> Option<Place> {
+/// Most files exist on some nodes only.
+fn present(place: Place) -> Option<Place> {
+    Some(place).filter(|place| place.state != PlaceState::Missing)
+}
+
+fn place(host: &Host, path: String, role: Role, in_use: bool, authority: Option<&Authority>) -> Place {
     let state = match host.read(&path, LIMIT) {
         Ok(bytes) => judge(&bytes, role, authority),
         Err(ReadError::Missing) => PlaceState::Missing,
         Err(ReadError::Blind(blind)) => PlaceState::Unreadable(blind),
         Err(error) => PlaceState::Invalid(error.to_string()),
     };
-    Some(Place { target: host.link(&path), path, entry: None, role, in_use, state })
+    Place { target: host.link(&path), path, entry: None, role, in_use, state }
 }
 
 /// The client certificate inside a kubeconfig's current user, if it is inline.

@@ -67,7 +67,7 @@ pub fn observe(host: &Host, command_line: Option<(Vec<String>, String)>) -> Kube
         rotate_certificates: setting(&["rotateCertificates"])
             .and_then(|setting| Some(Sourced::new(setting.value.as_bool()?, setting.source)))
             .unwrap_or_else(|| Sourced::default_value(false)),
-        eviction_hard: eviction(flag("eviction-hard"), setting(&["evictionHard"]), setting(&["mergeDefaultEvictionSettings"])),
+        eviction_hard: eviction(flag("eviction-hard").as_ref(), setting(&["evictionHard"]).as_ref(), setting(&["mergeDefaultEvictionSettings"]).as_ref()),
         kubeconfig: flag("kubeconfig").map(|path| kubeconfig(host, path)),
         bootstrap_kubeconfig: flag("bootstrap-kubeconfig").map(|path| File { state: presence(host, &path.value), path }),
         ignored_fields: Vec::new(),
@@ -244,17 +244,17 @@ fn ca_state(host: &Host, path: &str) -> FileState {
 }
 
 /// `evictionHard` replaces all defaults, unless they are merged; the flag replaces both (`cmd/kubelet/app/server.go` `loadConfigFile`).
-fn eviction(flag: Option<Sourced<String>>, file: Option<Sourced<Value>>, merge: Option<Sourced<Value>>) -> Vec<EvictionThreshold> {
+fn eviction(flag: Option<&Sourced<String>>, file: Option<&Sourced<Value>>, merge: Option<&Sourced<Value>>) -> Vec<EvictionThreshold> {
     let mut written: BTreeMap<String, (String, String)> = BTreeMap::new();
     let merge = merge.is_some_and(|merge| merge.value == Value::Bool(true));
     let file_map = file.as_ref().and_then(|file| file.value.as_object()).filter(|map| !map.is_empty());
     if (flag.is_none() && file_map.is_none()) || merge {
         written.extend(EVICTION_DEFAULTS.map(|(signal, value)| (signal.to_owned(), (value.to_owned(), "default".to_owned()))));
     }
-    if let Some(flag) = &flag {
+    if let Some(flag) = flag {
         let pairs = flag.value.split(',').filter_map(|pair| pair.split_once('<'));
         written.extend(pairs.map(|(signal, value)| (signal.to_owned(), (value.to_owned(), flag.source.clone()))));
-    } else if let (Some(map), Some(file)) = (file_map, &file) {
+    } else if let (Some(map), Some(file)) = (file_map, file) {
         written.extend(map.iter().filter_map(|(signal, value)| Some((signal.clone(), (value.as_str()?.to_owned(), file.source.clone())))));
     }
     written.into_iter().filter_map(|(signal, (value, source))| Some(EvictionThreshold { signal, value: threshold(&value)?, source })).collect()

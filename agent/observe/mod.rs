@@ -1,5 +1,9 @@
 //! How we learn it: the only code that touches the node.
+//!
+//! One file a domain, named like its facts. Each looks once for `check`; those that the daemon can wake by an event
+//! (units, journal) also watch, putting what they learn on the [`board::Board`].
 
+pub mod board;
 pub mod certificates;
 pub mod cni;
 pub mod host;

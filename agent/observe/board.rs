@@ -1,0 +1,58 @@
+//! Where observers put what they learned, and the diagnosis takes it from.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+
+use crate::facts::{Domain, Facts, Observation, Timestamp};
+
+/// The node's current facts, shared by the daemon's observers. Every observer writes its own domain only.
+#[derive(Debug)]
+pub struct Board {
+    facts: Mutex<Facts>,
+    /// Counts what was put, so that whoever depends on another domain can wait for news.
+    version: watch::Sender<u64>,
+}
+
+impl Board {
+    #[must_use]
+    pub fn new(facts: Facts) -> Self {
+        Self { facts: Mutex::new(facts), version: watch::Sender::new(0) }
+    }
+
+    /// Records an observation of `domain` that took `took`, and wakes who waits if it says anything new.
+    pub fn put(&self, domain: Domain, took: Duration, update: impl FnOnce(&mut Facts)) {
+        let mut facts = self.lock();
+        update(&mut facts);
+        let at = Timestamp::from(SystemTime::now());
+        facts.observed.insert(domain, Observation { at, took_ms: took.as_secs_f64() * 1000.0 });
+        drop(facts);
+        self.version.send_modify(|version| *version += 1);
+    }
+
+    /// The facts as of now: a copy that nobody changes any more.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        let mut facts = self.lock().clone();
+        facts.now = Timestamp::from(SystemTime::now());
+        facts.certificates_at = facts.now;
+        facts
+    }
+
+    /// A part of the facts, without copying the rest.
+    pub fn read<T>(&self, part: impl FnOnce(&Facts) -> T) -> T {
+        part(&self.lock())
+    }
+
+    /// Wakes at each later [`Self::put`].
+    #[must_use]
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Facts> {
+        // An observer that panicked while it wrote has left complete values: each field is assigned whole.
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

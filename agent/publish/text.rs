@@ -14,6 +14,14 @@ pub struct Style {
     pub width: usize,
 }
 
+impl Style {
+    /// Bounded to what can be read; `None` is for pipes and files.
+    #[must_use]
+    pub fn new(color: bool, width: Option<usize>) -> Self {
+        Self { color, width: width.unwrap_or(100).clamp(60, 160) }
+    }
+}
+
 /// Root causes with what they explain folded under them, then what could not be seen.
 #[must_use]
 pub fn render(report: &Report, least: Severity, style: Style) -> String {

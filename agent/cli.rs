@@ -3,6 +3,7 @@
 //! Exit status: 0 nothing above info, 1 warnings, 2 critical, 3 it could not do its job; usage errors as clap has them.
 
 mod args;
+mod log;
 mod output;
 
 use std::io::Read as _;
@@ -12,7 +13,7 @@ use anyhow::{Context as _, bail};
 use nodetriage::checks;
 use nodetriage::config::{self, Config, Loaded};
 use nodetriage::diagnose::diagnose;
-use nodetriage::facts::{self, Facts, Sourced};
+use nodetriage::facts::{self, Facts};
 use nodetriage::observe::{self, host::Host};
 use nodetriage::publish;
 
@@ -28,16 +29,17 @@ const FACTS_LIMIT: u64 = 64 << 20;
 ///
 /// # Errors
 /// Why there is no answer.
-pub async fn run(cli: Cli) -> anyhow::Result<u8> {
+pub fn run(cli: Cli) -> anyhow::Result<u8> {
     match cli.command.unwrap_or(Command::Check(cli.check)) {
         Command::Check(check) => {
             let loaded = load(&check.look.settings)?;
-            let facts = look(&check.look, &loaded).await?;
+            let facts = look(&check.look, &loaded)?;
             print(&facts, &loaded.config, &check.show)
         }
+        Command::Serve(settings) => serve(&settings.all()),
         Command::Observe(look_at) => {
             let loaded = load(&look_at.settings)?;
-            output::put(&json(&look(&look_at, &loaded).await?)?)?;
+            output::put(&json(&look(&look_at, &loaded)?)?)?;
             Ok(0)
         }
         Command::Diagnose { facts, settings, show } => {
@@ -53,6 +55,16 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
     }
 }
 
+fn serve(settings: &Settings) -> anyhow::Result<u8> {
+    let loaded = config::load(&settings.sources(config::environment())?)?;
+    log::start(&loaded.config.log);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    nodetriage::daemon::serve(open(&loaded.config)?, loaded.config)?;
+    Ok(0)
+}
+
 fn load(settings: &Settings) -> anyhow::Result<Loaded> {
     let loaded = config::load(&settings.sources(config::environment())?)?;
     for warning in &loaded.warnings {
@@ -61,11 +73,16 @@ fn load(settings: &Settings) -> anyhow::Result<Loaded> {
     Ok(loaded)
 }
 
-async fn look(args: &Look, loaded: &Loaded) -> anyhow::Result<Facts> {
-    let root = &loaded.config.root;
-    let host = Host::open(root).with_context(|| format!("cannot open the root {}", root.display()))?;
-    let name = loaded.config.node_name.clone().map(|name| Sourced::new(name, loaded.origin("node_name")));
-    let mut facts = observe::round(&host, name).await;
+fn open(config: &Config) -> anyhow::Result<Host> {
+    Host::open(&config.root).with_context(|| format!("cannot open the root {}", config.root.display()))
+}
+
+fn look(args: &Look, loaded: &Loaded) -> anyhow::Result<Facts> {
+    let host = open(&loaded.config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut facts = runtime.block_on(observe::round(&host, loaded.config.node_name.clone()));
+    // Not dropped: that would wait for a look that hangs.
+    runtime.shutdown_background();
     facts.certificates_at = args.at.map_or(facts.now, |at| at.after(facts.now));
     Ok(facts)
 }

@@ -26,8 +26,8 @@ pub struct Config {
     pub root: PathBuf,
     /// The node's name in the cluster; `None`: it is found on the node.
     pub node_name: Option<String>,
-    /// Where what must survive a restart is kept.
-    pub state_dir: PathBuf,
+    /// Where what must survive a restart is kept; `None`: nothing is.
+    pub state_dir: Option<PathBuf>,
     pub log: Log,
     pub certificates: Certificates,
     pub units: Units,
@@ -92,7 +92,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 20258)),
             root: PathBuf::from("/"),
             node_name: None,
-            state_dir: PathBuf::from("/var/lib/nodetriage"),
+            state_dir: Some(PathBuf::from("/var/lib/nodetriage")),
             log: Log { level: LogLevel::Info, format: LogFormat::Text },
             certificates: Certificates { expiring_days: 30, expiring_soon_days: 7, paths: Vec::new() },
             units: Units::default(),
@@ -134,9 +134,12 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "state_dir",
-        expected: "the absolute path of a directory",
-        set: |config, value| absolute(value.scalar()?).map(|path| config.state_dir = path.into()),
-        get: |config| Value::text(config.state_dir.display()),
+        expected: "the absolute path of a directory, or none to keep no state",
+        set: |config, value| {
+            config.state_dir = if value.scalar()? == "none" { None } else { Some(absolute(value.scalar()?)?.into()) };
+            Some(())
+        },
+        get: |config| config.state_dir.as_ref().map_or(Value::text("none"), |dir| Value::text(dir.display())),
     },
     Setting {
         key: "log.level",

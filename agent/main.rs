@@ -6,9 +6,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    match cli::run(cli::Cli::parse()).await {
+fn main() -> ExitCode {
+    match cli::run(cli::Cli::parse()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             for line in format!("{error:#}").lines() {

@@ -91,6 +91,7 @@ fn systemds_state_directory_is_a_better_default() {
     let environment = [("STATE_DIRECTORY", "/var/lib/private/nodetriage:/var/lib/other")];
     let printed = stdout(&nodetriage(&["config"], &environment));
     assert_eq!(line(&printed, "state_dir"), "state_dir: /var/lib/private/nodetriage # STATE_DIRECTORY");
+    assert_eq!(line(&stdout(&nodetriage(&["config", "--state-dir", "none"], &environment)), "state_dir"), "state_dir: none # --state-dir");
     let printed = stdout(&nodetriage(&["config", "--state-dir", "/x"], &environment));
     assert_eq!(line(&printed, "state_dir"), "state_dir: /x # --state-dir");
 }

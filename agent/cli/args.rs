@@ -24,6 +24,8 @@ pub struct Cli {
 pub enum Command {
     /// Look once, diagnose, print (the default).
     Check(Check),
+    /// Watch the node, and answer over HTTP.
+    Serve(ServeSettings),
     /// Print the facts as JSON, without any secret.
     Observe(Look),
     /// Diagnose facts that observe printed, on this machine or another.

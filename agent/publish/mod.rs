@@ -2,6 +2,7 @@
 
 pub mod metrics;
 pub mod text;
+pub mod view;
 
 use std::sync::Arc;
 

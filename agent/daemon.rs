@@ -29,7 +29,7 @@ use crate::observe::files_watch::{FilesWatch, directories};
 use crate::observe::host::Host;
 use crate::observe::look::Look;
 use crate::observe::{self, units};
-use crate::publish::{Latest, Snapshot, Unwell};
+use crate::publish::{Latest, Snapshot, Unwell, http};
 use crate::state::{State, StateFile};
 
 /// Longest wait for a look at files: the disk of a node under pressure is slow, a dead mount never answers.
@@ -73,7 +73,7 @@ async fn run(host: Arc<Host>, config: Arc<Config>) -> anyhow::Result<()> {
         let health = Arc::clone(&health);
         Arc::new(move || health.unwell())
     };
-    let router = router(latest.clone(), Arc::clone(&unwell));
+    let router = http::router(latest.clone(), Arc::clone(&unwell));
     tasks.spawn(named("http", listen::serve(listener, router)));
     tasks.spawn(named("systemd", tell_systemd(latest, unwell, address)));
 
@@ -265,7 +265,7 @@ async fn diagnose(
             let report = memory.history.diagnose(&facts, &config);
             log_changes(publish.borrow().as_deref().map(|last| &last.report), &report);
             memory.write(false);
-            publish.send_replace(Some(Arc::new(Snapshot { report, facts })));
+            publish.send_replace(Some(Arc::new(Snapshot::new(report, facts))));
         }
         health.beat();
         tokio::select! {
@@ -391,28 +391,4 @@ async fn interim_units(host: Arc<Host>, board: Arc<Board>) {
         board.put(Domain::Units, Duration::ZERO, |facts| facts.units = units.into());
         sleep(Duration::from_secs(1)).await;
     }
-}
-
-fn router(latest: Latest, unwell: Unwell) -> axum::Router {
-    use axum::routing::get;
-    let ready = latest.clone();
-    axum::Router::new()
-        .route(
-            "/api/v1/report",
-            get(move || {
-                std::future::ready(
-                    latest.borrow().as_ref().map(|s| serde_json::to_string(&s.report).unwrap_or_default()).ok_or(axum::http::StatusCode::SERVICE_UNAVAILABLE),
-                )
-            }),
-        )
-        .route("/readyz", get(move || std::future::ready(if ready.borrow().is_some() { Ok("ok\n") } else { Err(axum::http::StatusCode::SERVICE_UNAVAILABLE) })))
-        .route(
-            "/livez",
-            get(move || {
-                std::future::ready(match unwell() {
-                    None => Ok("ok\n"),
-                    Some(why) => Err((axum::http::StatusCode::SERVICE_UNAVAILABLE, why)),
-                })
-            }),
-        )
 }

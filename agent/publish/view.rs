@@ -122,7 +122,7 @@ fn notes(report: &Report, left_out: usize, least: Severity) -> Vec<String> {
         notes.push(format!("certificates as of {}, everything else as of now", at.human()));
     }
     if !report.node.live && report.node.root != "/" {
-        notes.push(format!("looking at {}: a disk or a tree, not a running node", plain(&report.node.root)));
+        notes.push(format!("looking at {}", plain(&report.node.root)));
     }
     if left_out > 0 {
         let findings = if left_out == 1 { "finding" } else { "findings" };

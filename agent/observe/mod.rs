@@ -10,6 +10,7 @@ pub mod host;
 pub mod kubelet;
 pub mod pressure;
 pub mod units;
+mod yaml;
 
 use std::time::{Instant, SystemTime};
 

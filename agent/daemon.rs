@@ -385,7 +385,7 @@ async fn interim_units(host: Arc<Host>, board: Arc<Board>) {
     board.put(Domain::Journal, Duration::ZERO, |_| {});
     loop {
         let units = match units::connect(&host).await {
-            Ok(connection) => units::observe(&connection).await,
+            Ok(connection) => units::observe(&connection, &Config::default()).await,
             Err(blind) => Err(blind),
         };
         board.put(Domain::Units, Duration::ZERO, |facts| facts.units = units.into());

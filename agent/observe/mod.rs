@@ -17,6 +17,7 @@ mod yaml;
 
 use std::time::{Instant, SystemTime};
 
+use crate::config::Config;
 use crate::facts::{Blind, Domain, Facts, Node, Observation, Observed, Sourced, Timestamp};
 use host::Host;
 
@@ -30,11 +31,11 @@ pub async fn round(host: &Host, name: Option<String>) -> Facts {
     let start = Instant::now();
     let units = if host.is_live() || std::env::var_os("DBUS_SYSTEM_BUS_ADDRESS").is_some() {
         match units::connect(host).await {
-            Ok(connection) => units::observe(&connection).await,
+            Ok(connection) => units::observe(&connection, &Config::default()).await,
             Err(blind) => Err(blind),
         }
     } else {
-        units::from_files(host)
+        units::from_files(host, &Config::default())
     };
     timed(Domain::Units, start);
     let start = Instant::now();

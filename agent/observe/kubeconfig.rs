@@ -72,8 +72,7 @@ pub(super) fn beside(kubeconfig: &str, path: &str) -> String {
 
 /// What the kubelet would make of a kubeconfig.
 pub(super) fn observe(host: &Host, path: Sourced<String>) -> Kubeconfig {
-    let mut found =
-        Kubeconfig { file: crate::facts::kubelet::File { path, state: FileState::Valid }, server: None, user: None, client_certificate: None };
+    let mut found = Kubeconfig { file: crate::facts::kubelet::File { path, state: FileState::Valid }, server: None, user: None, client_certificate: None };
     let path = found.file.path.value.clone();
     match load(host, &path) {
         Err(state) => found.file.state = state,

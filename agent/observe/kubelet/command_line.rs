@@ -105,7 +105,8 @@ type Word = Sourced<String>;
 /// Finds the command line.
 pub(super) fn observe(host: &Host, units: &Observed<Units>) -> CommandLine {
     let unit = units.known().and_then(|units| units.get(UNIT)).filter(|unit| unit.is_installed() && !unit.is_masked());
-    let written = unit.map(|unit| exec_start(host, unit)).filter(|words| !words.is_empty());
+    let source = units.known().map_or(UnitSource::Files, |units| units.source);
+    let written = unit.map(|unit| exec_start(host, unit, source)).filter(|words| !words.is_empty());
     if let Some(pid) = main_pid(host, units, unit)
         && let Some(argv) = argv(host, pid)
     {
@@ -116,10 +117,9 @@ pub(super) fn observe(host: &Host, units: &Observed<Units>) -> CommandLine {
         return CommandLine { flags: flags(&words), source };
     }
     if let Some(words) = written {
-        let source = words.first().map_or_else(String::new, |word| word.source.clone());
-        return CommandLine { flags: flags(&words), source };
+        return CommandLine { flags: flags(&words), source: format!("{UNIT} ExecStart") };
     }
-    let (_, defaults) = DEFAULTS.iter().find(|(mark, _)| host.exists(mark).unwrap_or(false)).unwrap_or(&DEFAULTS[DEFAULTS.len() - 1]);
+    let defaults = DEFAULTS.iter().find(|(mark, _)| host.exists(mark).unwrap_or(false)).map_or(&[][..], |(_, defaults)| *defaults);
     let flags = defaults.iter().map(|(flag, value)| ((*flag).to_owned(), Sourced::default_value((*value).to_owned()))).collect();
     CommandLine { flags, source: "default".to_owned() }
 }
@@ -173,84 +173,24 @@ fn flags(words: &[Word]) -> BTreeMap<String, Sourced<String>> {
     kept
 }
 
-/// The words of ExecStart with variables replaced, as systemd.service(5) has it. Empty: the unit's files cannot be read.
-fn exec_start(host: &Host, unit: &Unit) -> Vec<Word> {
-    let files = unit.fragment_path.iter().chain(&unit.drop_in_paths);
-    let mut service = Service::default();
-    for path in files {
-        if let Ok(text) = host.read_text(path, LIMIT) {
-            service.read(&text, path);
+/// The words of ExecStart with variables replaced, as systemd.service(5) has it. Empty: nothing tells of them.
+fn exec_start(host: &Host, unit: &Unit, source: UnitSource) -> Vec<Word> {
+    // Over D-Bus systemd has replaced the specifiers already.
+    let expanded = |text: &str| if source == UnitSource::Files { specifiers(text) } else { text.to_owned() };
+    let mut variables = BTreeMap::new();
+    for variable in &unit.environment {
+        if let Some((name, value)) = expanded(variable).split_once('=') {
+            variables.insert(name.to_owned(), Sourced::new(value.to_owned(), format!("{UNIT} Environment")));
         }
     }
-    let Some(line) = service.exec_start else { return Vec::new() };
-    let mut variables: BTreeMap<String, Word> = service.environment;
-    for path in service.environment_files {
-        for path in expand_glob(host, path.trim_start_matches('-')) {
+    for file in &unit.environment_files {
+        for path in expand_glob(host, &expanded(&file.path)) {
             if let Ok(text) = host.read_text(&path, LIMIT) {
                 variables.extend(environment_file(&text, &path));
             }
         }
     }
-    command(&line, &variables)
-}
-
-/// What the unit files say of the process, later files over earlier ones.
-#[derive(Default)]
-struct Service {
-    exec_start: Option<Word>,
-    environment: BTreeMap<String, Word>,
-    environment_files: Vec<String>,
-}
-
-impl Service {
-    fn read(&mut self, text: &str, path: &str) {
-        let mut section = "";
-        for (number, line) in logical_lines(text) {
-            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-                section = if name == "Service" { "Service" } else { "" };
-                continue;
-            }
-            let Some((key, value)) = line.split_once('=').filter(|_| section == "Service") else { continue };
-            let (value, place) = (value.trim(), format!("{path}:{number}"));
-            match key.trim() {
-                // An empty assignment resets what was said before.
-                "ExecStart" => self.exec_start = (!value.is_empty()).then(|| Sourced::new(value.to_owned(), place)),
-                "Environment" if value.is_empty() => self.environment.clear(),
-                "Environment" => {
-                    for word in split(value) {
-                        if let Some((name, value)) = specifiers(&word).split_once('=') {
-                            self.environment.insert(name.to_owned(), Sourced::new(value.to_owned(), place.clone()));
-                        }
-                    }
-                }
-                "EnvironmentFile" if value.is_empty() => self.environment_files.clear(),
-                "EnvironmentFile" => self.environment_files.push(specifiers(value)),
-                _ => {}
-            }
-        }
-    }
-}
-
-/// Lines joined where one ends with a backslash, with the number of the first; comments and empty lines left out (systemd.syntax(7)).
-fn logical_lines(text: &str) -> Vec<(usize, String)> {
-    let mut lines: Vec<(usize, String)> = Vec::new();
-    let mut open = false;
-    for (index, line) in text.lines().enumerate() {
-        let trimmed = line.trim_start();
-        if trimmed.starts_with(['#', ';']) || (trimmed.is_empty() && !open) {
-            continue;
-        }
-        let (content, continues) = line.strip_suffix('\\').map_or((line, false), |line| (line, true));
-        match lines.last_mut().filter(|_| open) {
-            Some((_, joined)) => {
-                joined.push(' ');
-                joined.push_str(content);
-            }
-            None => lines.push((index + 1, content.trim().to_owned())),
-        }
-        open = continues;
-    }
-    lines
+    unit.exec_start.iter().flat_map(|word| expand(&expanded(word), &variables)).collect()
 }
 
 /// The specifiers that make sense for the kubelet's unit (systemd.unit(5), "Specifiers").
@@ -276,29 +216,15 @@ fn specifiers(text: &str) -> String {
     out
 }
 
-/// ExecStart's line as words: prefixes of the program taken off, variables replaced.
-fn command(line: &Word, variables: &BTreeMap<String, Word>) -> Vec<Word> {
-    let program = line.value.trim_start_matches(['-', '@', '+', '!', '|', ':']);
-    let prefixes = line.value.get(..line.value.len() - program.len()).unwrap_or_default();
-    let mut words = Vec::new();
-    for word in split(program) {
-        let word = specifiers(&word);
-        if prefixes.contains(':') {
-            words.push(Sourced::new(word, line.source.clone()));
-        } else if let Some(name) = word.strip_prefix('$').filter(|name| is_name(name)) {
-            // `$NAME` as a word of its own is split at whitespace, and is no word at all where it is empty.
-            if let Some(value) = variables.get(name) {
-                words.extend(split(&value.value).into_iter().map(|part| Sourced::new(part, value.source.clone())));
-            }
-        } else {
-            words.push(replace(&word, variables, &line.source));
+/// A word of ExecStart: `$NAME` as a word of its own is split at whitespace, and is no word at all where it is empty.
+fn expand(word: &str, variables: &BTreeMap<String, Word>) -> Vec<Word> {
+    match word.strip_prefix('$').filter(|name| is_name(name)) {
+        Some(name) => {
+            let value = variables.get(name);
+            value.into_iter().flat_map(|value| split(&value.value).into_iter().map(|part| Sourced::new(part, value.source.clone()))).collect()
         }
+        None => vec![replace(word, variables)],
     }
-    if prefixes.contains('@') && words.len() > 1 {
-        // `@` gives argv[0] as the second word.
-        words.remove(1);
-    }
-    words
 }
 
 fn is_name(text: &str) -> bool {
@@ -306,9 +232,9 @@ fn is_name(text: &str) -> bool {
 }
 
 /// `${NAME}` anywhere in a word, and `$$`.
-fn replace(word: &str, variables: &BTreeMap<String, Word>, source: &str) -> Word {
+fn replace(word: &str, variables: &BTreeMap<String, Word>) -> Word {
     let mut out = String::new();
-    let mut place = source.to_owned();
+    let mut place = format!("{UNIT} ExecStart");
     let mut rest = word;
     while let Some((before, after)) = rest.split_once('$') {
         out.push_str(before);
@@ -330,7 +256,8 @@ fn replace(word: &str, variables: &BTreeMap<String, Word>, source: &str) -> Word
     Sourced::new(out, place)
 }
 
-/// Words by whitespace, with '…', "…" and C escapes (systemd.syntax(7), "Quoting").
+/// A variable's value as words: at blanks, outside of quotes; a backslash takes the next character as it is
+/// (`replace_env_argv` of systemd's src/basic/env-util.c).
 fn split(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -338,7 +265,7 @@ fn split(text: &str) -> Vec<String> {
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         match (c, quote) {
-            ('\\', _) => word.get_or_insert_default().extend(escape(&mut chars)),
+            ('\\', _) => word.get_or_insert_default().extend(chars.next()),
             (c, Some(open)) if c == open => quote = None,
             (c, Some(_)) => word.get_or_insert_default().push(c),
             ('"' | '\'', None) => {
@@ -351,34 +278,6 @@ fn split(text: &str) -> Vec<String> {
     }
     words.extend(word);
     words
-}
-
-/// What follows a backslash; an escape that is none stands for itself.
-fn escape(chars: &mut std::str::Chars<'_>) -> String {
-    let plain = match chars.next() {
-        None => return "\\".to_owned(),
-        Some('a') => '\x07',
-        Some('b') => '\x08',
-        Some('f') => '\x0c',
-        Some('n') => '\n',
-        Some('r') => '\r',
-        Some('t') => '\t',
-        Some('v') => '\x0b',
-        Some('s') => ' ',
-        Some(c @ ('\\' | '"' | '\'' | ' ')) => c,
-        Some('x') => {
-            let digits: String = chars.clone().take(2).collect();
-            match u8::from_str_radix(&digits, 16) {
-                Ok(byte) if digits.len() == 2 => {
-                    chars.nth(1);
-                    char::from(byte)
-                }
-                _ => return "\\x".to_owned(),
-            }
-        }
-        Some(c) => return format!("\\{c}"),
-    };
-    plain.to_string()
 }
 
 /// `NAME=value` lines with quotes and continuation (systemd.exec(5), EnvironmentFile; `src/basic/env-file.c`).
@@ -465,9 +364,9 @@ fn expand_glob(host: &Host, path: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn words(line: &str, variables: &[(&str, &str)]) -> Vec<String> {
+    fn words(line: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), Sourced::new((*value).to_owned(), "env"))).collect();
-        command(&Sourced::new(line.to_owned(), "unit"), &variables).into_iter().map(|word| word.value).collect()
+        line.iter().flat_map(|word| expand(word, &variables)).map(|word| word.value).collect()
     }
 
     fn flag(argv: &[&str], name: &str) -> Option<String> {
@@ -477,7 +376,8 @@ mod tests {
 
     #[test]
     fn flags_in_every_form_of_pflag() {
-        let argv = ["kubelet", "--config=/a", "--kubeconfig", "/b", "--rotate-certificates", "-v=2", "--fail_swap_on=false", "--token", "secret", "--config", "/c"];
+        let argv =
+            ["kubelet", "--config=/a", "--kubeconfig", "/b", "--rotate-certificates", "-v=2", "--fail_swap_on=false", "--token", "secret", "--config", "/c"];
         assert_eq!(flag(&argv, "config").as_deref(), Some("/c"), "the last one counts");
         assert_eq!(flag(&argv, "kubeconfig").as_deref(), Some("/b"));
         assert_eq!(flag(&argv, "rotate-certificates").as_deref(), Some("true"));
@@ -492,19 +392,17 @@ mod tests {
     #[test]
     fn a_variable_of_its_own_is_split_and_a_braced_one_is_not() {
         let env = [("ARGS", "--a --b='x y'"), ("EMPTY", "")];
-        assert_eq!(words("/usr/bin/kubelet $ARGS $EMPTY $NONE --c", &env), ["/usr/bin/kubelet", "--a", "--b=x y", "--c"]);
-        assert_eq!(words("/usr/bin/kubelet ${ARGS} --d=${EMPTY}x", &env), ["/usr/bin/kubelet", "--a --b='x y'", "--d=x"]);
-        assert_eq!(words("-:/usr/bin/kubelet $ARGS", &env), ["/usr/bin/kubelet", "$ARGS"]);
-        assert_eq!(words("@/usr/bin/kubelet name --a", &env), ["/usr/bin/kubelet", "--a"]);
-        assert_eq!(words("/usr/bin/kubelet a$$b 100%% %N", &env), ["/usr/bin/kubelet", "a$b", "100%", "kubelet"]);
+        assert_eq!(words(&["kubelet", "$ARGS", "$EMPTY", "$NONE", "--c"], &env), ["kubelet", "--a", "--b=x y", "--c"]);
+        assert_eq!(words(&["kubelet", "${ARGS}", "--d=${EMPTY}x"], &env), ["kubelet", "--a --b='x y'", "--d=x"]);
+        assert_eq!(words(&["a$$b", "${no", "$"], &env), ["a$b", "${no", "$"]);
+        assert_eq!(specifiers("100%% %N %x %"), "100% kubelet %x %");
     }
 
     #[test]
-    fn quoting_as_systemd_has_it() {
-        assert_eq!(split(r#"a "b c" 'd "e' f\ g "h\"i" \x41"#), ["a", "b c", "d \"e", "f g", "h\"i", "A"]);
+    fn a_variable_is_split_with_quotes() {
+        assert_eq!(split(r#"a "b c" 'd "e' f\ g "h\"i""#), ["a", "b c", "d \"e", "f g", "h\"i"]);
         assert_eq!(split("  "), Vec::<String>::new());
         assert_eq!(split("'' x"), ["", "x"]);
-        assert_eq!(split("a\\"), ["a\\"]);
     }
 
     #[test]
@@ -520,18 +418,5 @@ mod tests {
             ("F", "", "/e:12"),
         ];
         assert_eq!(found, expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned())));
-    }
-
-    #[test]
-    fn drop_ins_reset_and_override() {
-        let mut service = Service::default();
-        service.read("[Unit]\nExecStart=/no\n[Service]\nExecStart=/usr/bin/kubelet\nEnvironment=A=1 \"B=2 3\"\n", "/u");
-        service.read("[Service]\nExecStart=\n# c\nExecStart=/usr/bin/kubelet \\\n  $A\nEnvironment=A=9\nEnvironmentFile=-/x\n", "/d");
-        let line = service.exec_start.unwrap();
-        assert_eq!(line.source, "/d:4");
-        assert_eq!(split(&line.value), ["/usr/bin/kubelet", "$A"]);
-        assert_eq!(service.environment["A"], Sourced::new("9".to_owned(), "/d:6"));
-        assert_eq!(service.environment["B"].value, "2 3");
-        assert_eq!(service.environment_files, ["-/x"]);
     }
 }

@@ -94,7 +94,9 @@ mod tests {
 
     #[test]
     fn durations_as_go_reads_them() {
-        for (text, nanoseconds) in [("0", 0), ("0s", 0), ("1m30s", 90_000_000_000), ("1.5h", 5_400_000_000_000), ("-2s", -2_000_000_000), ("100ms", 100_000_000)] {
+        for (text, nanoseconds) in
+            [("0", 0), ("0s", 0), ("1m30s", 90_000_000_000), ("1.5h", 5_400_000_000_000), ("-2s", -2_000_000_000), ("100ms", 100_000_000)]
+        {
             assert_eq!(duration(text), Some(nanoseconds), "{text}");
         }
         for bad in ["", "1", "s", "1d", "1 s", "1s2", "abc", ".s", "--1s", "9999999999h"] {

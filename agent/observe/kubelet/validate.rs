@@ -253,7 +253,8 @@ fn others(config: &Node, refused: &mut Vec<Refusal>) {
     if let Some(node) = at("containerLogMaxSize").filter(|node| node.text().is_some_and(|text| !text.is_empty() && quantity(text).is_none())) {
         refuse(node, format!("containerLogMaxSize is {node}, where a quantity (10Mi) is expected"));
     }
-    if let Some(node) = at("containerLogMonitorInterval").filter(|node| node.text().and_then(duration).is_some_and(|every| every != 0 && every < 3_000_000_000)) {
+    if let Some(node) = at("containerLogMonitorInterval").filter(|node| node.text().and_then(duration).is_some_and(|every| every != 0 && every < 3_000_000_000))
+    {
         refuse(node, format!("containerLogMonitorInterval is {node}, where at least 3s is expected"));
     }
     if let Some((node, dir)) = at("podLogsDir").and_then(|node| Some((node, node.text()?))).filter(|(_, dir)| !dir.is_empty()) {
@@ -323,10 +324,7 @@ mod tests {
             ("containerLogMaxSize: 10MB", "1: containerLogMaxSize is \"10MB\", where a quantity (10Mi) is expected"),
             ("containerLogMonitorInterval: 1s", "1: containerLogMonitorInterval is \"1s\", where at least 3s is expected"),
             ("podLogsDir: var/log", "1: podLogsDir is \"var/log\", where an absolute path of ASCII without . and .. is expected"),
-            (
-                "registerWithTaints:\n- {key: a, effect: Never}",
-                "2: a taint's effect is \"Never\", where NoSchedule, PreferNoSchedule or NoExecute is expected",
-            ),
+            ("registerWithTaints:\n- {key: a, effect: Never}", "2: a taint's effect is \"Never\", where NoSchedule, PreferNoSchedule or NoExecute is expected"),
             ("reservedMemory:\n- numaNode: 0\n  limits: {memory: \"0\"}", "3: reservedMemory.memory is \"0\", where an amount above 0 is expected"),
             ("authorization: {mode: RBAC}", "1: authorization.mode is \"RBAC\", where AlwaysAllow or Webhook is expected"),
         ] {

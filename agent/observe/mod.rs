@@ -9,6 +9,7 @@ pub mod cni;
 pub mod host;
 pub mod kubelet;
 pub mod pressure;
+pub mod runtime;
 pub mod units;
 
 use std::time::{Instant, SystemTime};

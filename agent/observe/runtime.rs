@@ -338,7 +338,11 @@ fn place(text: &str, at: usize) -> (u64, u64) {
 fn clean(path: &str) -> String {
     let mut parts = Vec::new();
     for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
-        if part == ".." { drop(parts.pop()) } else { parts.push(part) }
+        if part == ".." {
+            parts.pop();
+        } else {
+            parts.push(part);
+        }
     }
     format!("/{}", parts.join("/"))
 }

@@ -13,6 +13,7 @@ pub mod kubelet;
 pub mod look;
 pub mod node;
 pub mod pressure;
+pub mod runtime;
 pub mod units;
 mod yaml;
 

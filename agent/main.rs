@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nodetriage::config::Config;
 use nodetriage::diagnose::diagnose;
-use nodetriage::facts::{Facts, Sourced, Timestamp};
+use nodetriage::facts::{Facts, Timestamp};
 use nodetriage::finding::Severity;
 use nodetriage::observe::{self, host::Host};
 use nodetriage::{checks, publish};
@@ -27,6 +27,8 @@ struct Cli {
 enum Command {
     /// Look once, diagnose, print (the default).
     Check(Check),
+    /// Watch, and answer over HTTP.
+    Serve(Serve),
     /// Print the facts as JSON.
     Observe(Look),
     /// Diagnose facts that `observe` printed.
@@ -51,6 +53,14 @@ struct Check {
     /// Leave out findings below this.
     #[arg(long, value_enum, default_value = "info")]
     severity: Least,
+}
+
+#[derive(Args)]
+struct Serve {
+    #[command(flatten)]
+    look: Look,
+    #[arg(long, default_value = "127.0.0.1:20258")]
+    listen: std::net::SocketAddr,
 }
 
 #[derive(Args)]
@@ -100,9 +110,18 @@ fn parse_at(text: &str) -> Result<At, String> {
     text.parse().map(At::Time).map_err(|_| "neither an RFC 3339 time nor +30d".to_owned())
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Some(Command::Serve(serve)) => self::serve(&serve),
+        command => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let done = runtime.block_on(run(command.unwrap_or(Command::Check(cli.check))));
+            runtime.shutdown_background();
+            done
+        }
+    };
+    match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("nodetriage: {error:#}");
@@ -111,8 +130,16 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<u8> {
-    match cli.command.unwrap_or(Command::Check(cli.check)) {
+fn serve(args: &Serve) -> anyhow::Result<u8> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).without_time().with_target(false).init();
+    let host = Host::open(&args.look.root)?;
+    nodetriage::daemon::serve(host, Config { listen: args.listen, node_name: args.look.node_name.clone(), ..Config::default() })?;
+    Ok(0)
+}
+
+async fn run(command: Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Serve(_) => unreachable!("main starts it"),
         Command::Check(check) => print(&look(&check.look).await?, check.output, check.severity),
         Command::Observe(args) => {
             println!("{}", serde_json::to_string_pretty(&look(&args).await?)?);
@@ -135,7 +162,7 @@ async fn run(cli: Cli) -> anyhow::Result<u8> {
 
 async fn look(args: &Look) -> anyhow::Result<Facts> {
     let host = Host::open(&args.root).map_err(|error| anyhow::anyhow!("cannot open the root {}: {error}", args.root.display()))?;
-    let mut facts = observe::round(&host, args.node_name.clone().map(|name| Sourced::new(name, "--node-name"))).await;
+    let mut facts = observe::round(&host, args.node_name.clone()).await;
     facts.certificates_at = match args.at {
         Some(At::Time(time)) => time,
         Some(At::In(span)) => facts.now.plus(span),

@@ -6,8 +6,10 @@
 pub mod board;
 pub mod certificates;
 pub mod cni;
+pub mod files_watch;
 pub mod host;
 pub mod kubelet;
+pub mod look;
 pub mod pressure;
 pub mod units;
 
@@ -17,7 +19,7 @@ use crate::facts::{Blind, Domain, Facts, Node, Observation, Observed, Sourced, T
 use host::Host;
 
 /// Looks at everything once.
-pub async fn round(host: &Host, name: Option<Sourced<String>>) -> Facts {
+pub async fn round(host: &Host, name: Option<String>) -> Facts {
     let now = Timestamp::from(SystemTime::now());
     let mut facts = Facts::unobserved(now, node(host, name));
     let mut timed = |domain, start: Instant| {
@@ -54,7 +56,7 @@ pub async fn round(host: &Host, name: Option<Sourced<String>>) -> Facts {
     facts
 }
 
-fn node(host: &Host, name: Option<Sourced<String>>) -> Node {
+pub fn node(host: &Host, name: Option<String>) -> Node {
     let line = |path: &str| host.read_text(path, 1 << 16).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     let signs = [
         "/etc/kubernetes/kubelet.conf",
@@ -65,7 +67,9 @@ fn node(host: &Host, name: Option<Sourced<String>>) -> Node {
         "/var/lib/rancher/rke2",
     ];
     Node {
-        name: name.or_else(|| line("/etc/hostname").map(|name| Sourced::new(name.to_lowercase(), "/etc/hostname"))),
+        name: name
+            .map(|name| Sourced::new(name, "--node-name"))
+            .or_else(|| line("/etc/hostname").map(|name| Sourced::new(name.to_lowercase(), "/etc/hostname"))),
         root: host.path().display().to_string(),
         live: host.is_live(),
         signs: signs.into_iter().filter(|path| host.exists(path).unwrap_or(false)).map(str::to_owned).collect(),

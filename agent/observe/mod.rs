@@ -7,6 +7,7 @@ pub mod board;
 pub mod certificates;
 pub mod cni;
 pub mod host;
+pub mod journal;
 pub mod kubelet;
 pub mod pressure;
 pub mod units;

@@ -1,4 +1,5 @@
-//! What tests of the report's form share.
+//! What tests share: the report's form, and nodes to report on.
+#![allow(dead_code)] // each test uses its own part
 
 use std::path::PathBuf;
 
@@ -105,9 +106,9 @@ pub fn worker() -> Value {
         .unwrap();
     let mut facts: Value = serde_json::from_slice(&output.stdout).unwrap();
     let live: Value = serde_saphyr::from_str(&std::fs::read_to_string(base.join("live.yaml")).unwrap()).unwrap();
-    for (key, value) in live.as_object().unwrap() {
-        facts[key] = value.clone();
-    }
+    let installed = facts["units"]["known"]["units"].clone();
+    merge(&mut facts, &live);
+    facts["units"]["known"]["units"] = installed;
     for time in ["now", "certificates_at"] {
         facts[time] = "2026-12-01T03:12:44Z".into();
     }
@@ -128,4 +129,25 @@ pub fn fail_kubelet(facts: &mut Value, last_words: &str) {
     facts["journal"] = serde_json::json!({ "known": { "directories": [], "files": 1, "last_words": { "kubelet.service": {
         "lines": [{ "time": "2026-12-01T03:09:59Z", "source": "kubelet.service", "message": last_words }],
     } } } });
+}
+
+/// Lays a patch over facts, as RFC 7396 has it.
+pub fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        if !patch.is_null() {
+            *target = patch.clone();
+        }
+        return;
+    };
+    if !target.is_object() {
+        *target = serde_json::json!({});
+    }
+    let object = target.as_object_mut().unwrap();
+    for (key, value) in patch {
+        if value.is_null() {
+            object.remove(key);
+        } else {
+            merge(object.entry(key).or_insert(Value::Null), value);
+        }
+    }
 }

@@ -91,13 +91,11 @@ impl Host {
         let mut unknown = path;
         for (at, _) in path.match_indices('/').skip(1).chain([(path.len(), "")]) {
             let part = path.get(..at)?;
-            match self.open_at(part, OFlag::O_PATH) {
-                Ok(_) => known = part,
-                Err(_) => {
-                    unknown = part;
-                    break;
-                }
+            if self.open_at(part, OFlag::O_PATH).is_err() {
+                unknown = part;
+                break;
             }
+            known = part;
         }
         let device = self.open_at(known, OFlag::O_PATH).ok().and_then(|fd| device(&fd));
         (device == Some(image)).then_some(unknown)

@@ -12,12 +12,14 @@ pub mod certificate_not_yet_valid;
 pub mod certificate_untrusted_issuer;
 pub mod certificate_wrong_group;
 pub mod certificate_wrong_user;
+mod cni;
 pub mod cni_config_ambiguous;
 pub mod cni_config_invalid;
 pub mod cni_config_invalid_shadowed;
 pub mod cni_config_missing;
 pub mod cni_config_wrong_first;
 pub mod cni_plugin_missing;
+pub mod cni_runtime_file_missing;
 pub mod disk_pressure;
 pub mod inode_pressure;
 mod kubelet;
@@ -74,6 +76,7 @@ pub const ALL: &[&Check] = &[
     &cni_config_wrong_first::CHECK,
     &cni_config_ambiguous::CHECK,
     &cni_plugin_missing::CHECK,
+    &cni_runtime_file_missing::CHECK,
     &memory_pressure::CHECK,
     &disk_pressure::CHECK,
     &inode_pressure::CHECK,

@@ -8,11 +8,13 @@ pub mod certificates;
 pub mod cni;
 pub mod files_watch;
 pub mod host;
+pub mod journal;
 mod kubeconfig;
 pub mod kubelet;
 pub mod look;
 pub mod node;
 pub mod pressure;
+pub mod runtime;
 pub mod units;
 mod yaml;
 

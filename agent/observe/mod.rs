@@ -37,7 +37,7 @@ pub async fn round(host: &Host, name: Option<Sourced<String>>) -> Facts {
     let kubelet = kubelet::observe(host, None);
     timed(Domain::Kubelet, start);
     let start = Instant::now();
-    let certificates = certificates::observe(host, &kubelet);
+    let certificates = certificates::observe(host, &kubelet, &[]);
     timed(Domain::Certificates, start);
     let start = Instant::now();
     let cni = cni::observe(host, Some(&kubelet));

@@ -1,6 +1,7 @@
 //! What the certificate checks share: which certificates are judged, one finding for all that one procedure mends, and that procedure.
 
 use crate::facts::certificates::{Certificate, Place, Role};
+use crate::facts::shell::quote;
 use crate::facts::timestamp::human_span;
 use crate::facts::{Blind, Facts, Timestamp};
 use crate::finding::{Component, Finding};
@@ -309,14 +310,13 @@ fn commands(facts: &Facts, mend: &Mend, places: &[&Place]) -> Vec<String> {
         Mend::Rancher(name) => vec![format!("systemctl restart {}", rancher_unit(facts, name))],
         Mend::MicroK8s => vec!["microk8s refresh-certs --cert server.crt".to_owned(), "microk8s refresh-certs --cert front-proxy-client.crt".to_owned()],
         Mend::Clock => vec!["timedatectl status".to_owned(), "chronyc makestep || systemctl restart systemd-timesyncd".to_owned()],
-        Mend::Other(path) => vec![format!("openssl x509 -noout -subject -issuer -dates -in {path}")],
+        Mend::Other(path) => vec![format!("openssl x509 -noout -subject -issuer -dates -in {}", quote(path))],
     }
 }
 
 /// The commands that make another in the place of one that cannot be used.
 pub(super) fn replacement(facts: &Facts, place: &Place) -> Vec<String> {
     let key = place.path.replace(".crt", ".key");
-    let aside = |path: &str| format!("mv {path} {path}.old");
     match (mend(facts, place), kubeadm_name(place)) {
         (Mend::KubeletClient | Mend::Kubeadm, _) if is_rotated(place) && has_a_kubeconfig_certificate(facts, place) => {
             vec![aside(&place.path), "systemctl restart kubelet".to_owned()]
@@ -342,8 +342,8 @@ fn has_a_kubeconfig_certificate(facts: &Facts, rotated: &Place) -> bool {
     own.any(|leaf| leaf.not_after > facts.certificates_at)
 }
 
-/// New certificates first, then the kubelet's kubeconfig; the static pods stop before the kubelet starts, and it starts them with the
-/// new ones. A running kubelet starts them by itself, so that this works with the kubelet up and down.
+/// New certificates first, then the kubelet with its new kubeconfig; at last the static pods stop, and the kubelet starts them again
+/// with the new ones: a manifest that is moved away and back does nothing while the kubelet is down.
 fn kubeadm(facts: &Facts, places: &[&Place]) -> Vec<String> {
     let mut commands = Vec::new();
     let mut names: Vec<_> = places.iter().filter_map(|place| kubeadm_name(place)).collect();
@@ -358,17 +358,15 @@ fn kubeadm(facts: &Facts, places: &[&Place]) -> Vec<String> {
     let mut pods: Vec<_> = places.iter().filter_map(|place| static_pod(place)).collect();
     pods.sort_unstable();
     pods.dedup();
-    let label = match pods.as_slice() {
-        [] => None,
-        [one] => Some(format!("component={one}")),
-        _ => Some("tier=control-plane".to_owned()),
-    };
-    commands.extend(label.map(|label| restart(&label)));
-    commands.extend(kubelet.map(|_| "systemctl restart kubelet".to_owned()));
+    match pods.as_slice() {
+        [] => {}
+        [one] => commands.push(restart(&format!("component={one}"))),
+        _ => commands.push(restart("tier=control-plane")),
+    }
     commands
 }
 
-/// Stops static pods, which the kubelet starts again at once.
+/// Stops static pods, which the kubelet starts again at once (kubeadm's labels).
 fn restart(label: &str) -> String {
     format!("crictl pods --namespace kube-system --label {label} --quiet | xargs -r crictl stopp")
 }
@@ -377,25 +375,31 @@ fn restart(label: &str) -> String {
 /// The kubelet prefers its own copy of an earlier certificate while that lasts: it is moved out of the way.
 fn kubelet_client(facts: &Facts, place: &Place) -> Vec<String> {
     if has_a_better_one(facts, place) {
-        return vec!["kubeadm init phase kubelet-finalize all".to_owned()];
+        return vec!["kubeadm init phase kubelet-finalize all && systemctl restart kubelet".to_owned()];
     }
-    let mut commands = vec![facts.new_kubelet_conf()];
-    let current = facts.certificates.known().into_iter().flat_map(|certificates| &certificates.places);
-    let current = current.filter(|place| place.path.ends_with("/kubelet-client-current.pem")).map(|place| &place.path);
-    commands.extend(current.map(|path| format!("mv {path} {path}.old")));
+    let mut commands = facts.new_kubelet_conf();
+    let places = facts.certificates.known().into_iter().flat_map(|certificates| &certificates.places);
+    let copy = places.filter(|place| place.role == Role::KubeletClient && is_rotated(place)).map(|place| aside(&place.path));
+    let last = commands.len().saturating_sub(1);
+    commands.splice(last..last, copy);
     commands
+}
+
+/// Out of the way, and not lost.
+fn aside(path: &str) -> String {
+    format!("mv {} {}", quote(path), quote(&format!("{path}.old")))
 }
 
 /// Without its serving certificate the kubelet makes or asks for another at its start.
 fn kubelet_serving(place: &Place) -> Vec<String> {
     if is_rotated(place) {
         return vec![
-            format!("mv {0} {0}.old && systemctl restart kubelet", place.path),
+            format!("{} && systemctl restart kubelet", aside(&place.path)),
             "kubectl get csr  # approve the one of this node: kubectl certificate approve NAME".to_owned(),
         ];
     }
     vec![
-        format!("openssl x509 -noout -subject -issuer -dates -in {}  # tlsCertFile: whoever made it has to renew it", place.path),
+        format!("openssl x509 -noout -subject -issuer -dates -in {}  # tlsCertFile: whoever made it has to renew it", quote(&place.path)),
         "systemctl restart kubelet".to_owned(),
     ]
 }
@@ -404,14 +408,18 @@ fn kubelet_serving(place: &Place) -> Vec<String> {
 fn ca(facts: &Facts, place: &Place) -> Vec<String> {
     let file = place.path.strip_suffix(".crt").map_or("/etc/kubernetes/pki/ca.crt", |_| place.path.as_str());
     let new = format!("/root/{}", file.trim_start_matches("/etc/kubernetes/pki/").replace('/', "-"));
-    let mut commands = Vec::new();
-    if facts.node.control_plane {
-        commands.push(format!("openssl x509 -in {file} -signkey {} -days 3650 -out {new}", file.replace(".crt", ".key")));
+    let key = quote(&file.replace(".crt", ".key"));
+    let (file, new) = (quote(file), quote(&new));
+    let first = if facts.node.control_plane {
+        format!("openssl x509 -in {file} -signkey {key} -days 3650 -out {new}")
     } else {
-        commands.push(format!("scp CONTROL-PLANE:{file} {new}"));
-    }
-    commands.push(format!("install -m 644 {new} {file}  # on every node, and in every kubeconfig: kubernetes.io, Manual Rotation of CA Certificates"));
-    commands
+        format!("scp CONTROL-PLANE:{file} {new}")
+    };
+    vec![
+        first,
+        format!("test -s {new} && install -m 644 {new} {file}"),
+        "# then on every node and in every kubeconfig: kubernetes.io, Manual Rotation of CA Certificates".to_owned(),
+    ]
 }
 
 /// A server has the cluster's own certificates; on an agent only those of `agent/` lie.

@@ -33,9 +33,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     })
 }
 
-/// The node's name in the cluster. The hostname alone does not tell it: a cloud's node may be called otherwise.
-fn sure_name(facts: &Facts) -> Option<Sourced<String>> {
-    let overridden = facts.kubelet.known().and_then(|kubelet| kubelet.flags.get("hostname-override"));
-    let overridden = overridden.filter(|name| !name.is_empty()).map(|name| Sourced::new(name.to_lowercase(), "--hostname-override"));
-    overridden.or_else(|| facts.node.name.clone().filter(|name| name.source != "/etc/hostname"))
+/// The node's name in the cluster, where it was given. A hostname alone does not tell it: a cloud's node may be called otherwise.
+fn sure_name(facts: &Facts) -> Option<&Sourced<String>> {
+    facts.node.name.as_ref().filter(|name| !["/proc/sys/kernel/hostname", "/etc/hostname"].contains(&name.source.as_str()))
 }

@@ -1,21 +1,20 @@
 //! The certificates that a kubeconfig holds or names, as its current context resolves them (client-go `clientcmd`).
 
 use base64::Engine as _;
-use serde_json::Value;
 
 use super::pem::{self, Ders};
 use super::trust::Authority;
 use crate::facts::certificates::Entry;
 use crate::observe::host::Host;
-use crate::observe::kubelet::{beside, line_of, named, yaml};
+use crate::observe::kubeconfig::{beside, current_context, load};
+use crate::observe::yaml::Node;
 
-const LIMIT: u64 = 4 << 20;
-
-/// A kubeconfig that could be read. What is wrong with the file itself is the kubelet domain's business.
+/// What is wrong with the file itself is the kubelet domain's business: then there is nothing here.
 pub(super) struct Kubeconfig {
+    pub client: Option<Held>,
+    /// It signs the API server's serving certificate.
+    pub cluster_ca: Option<Held>,
     path: String,
-    text: String,
-    value: Value,
 }
 
 /// A certificate inside, or the file that is named instead.
@@ -26,45 +25,36 @@ pub(super) enum Held {
 
 impl Kubeconfig {
     pub fn read(host: &Host, path: &str) -> Option<Self> {
-        let text = host.read_text(path, LIMIT).ok()?;
-        let value = yaml(&text).ok()?;
-        Some(Self { path: path.to_owned(), text, value })
-    }
-
-    /// The current user's client certificate. As in clientcmd, inline data win over a file.
-    pub fn client(&self) -> Option<Held> {
-        self.held("user", "users", "client-certificate")
-    }
-
-    /// The CA of the current cluster: it signs the API server's serving certificate.
-    pub fn cluster_ca(&self) -> Option<Held> {
-        self.held("cluster", "clusters", "certificate-authority")
+        let config = load(host, path).ok()?;
+        let context = current_context(&config).ok()?;
+        Some(Self {
+            client: held(path, context.user, &context.user_name, "client-certificate"),
+            cluster_ca: held(path, context.cluster, &context.cluster_name, "certificate-authority"),
+            path: path.to_owned(),
+        })
     }
 
     /// What this kubeconfig trusts.
     pub fn authority(&self, host: &Host) -> Option<Authority> {
-        match self.cluster_ca()? {
-            Held::Inline(entry, ders) => Some(Authority { source: format!("{} of {}", entry.key, self.path), ders: ders.ok()?, stand_in: false }),
-            Held::File { path, .. } => Authority::file(host, &path),
+        match self.cluster_ca.as_ref()? {
+            Held::Inline(entry, ders) => Some(Authority { source: format!("{} of {}", entry.key, self.path), ders: ders.clone().ok()?, stand_in: false }),
+            Held::File { path, .. } => Authority::file(host, path),
         }
     }
+}
 
-    fn held(&self, kind: &str, list: &str, key: &str) -> Option<Held> {
-        let context = named(&self.value, "contexts", self.value.get("current-context")?.as_str()?, "context")?;
-        let of = context.get(kind)?.as_str()?;
-        let entry = named(&self.value, list, of, kind)?;
-        let text = |key: &str| entry.get(key).and_then(Value::as_str).filter(|value| !value.is_empty());
-        let inline = format!("{key}-data");
-        if let Some(data) = text(&inline) {
-            let entry = Entry { line: line_of(&self.text, &inline), key: inline, of: of.to_owned() };
-            let digits: String = data.split_whitespace().collect();
-            let ders = match base64::engine::general_purpose::STANDARD.decode(digits) {
-                Ok(bytes) => pem::parse(&bytes),
-                Err(error) => Err(format!("{} is not base64: {error}", entry.key)),
-            };
-            return Some(Held::Inline(entry, ders));
-        }
-        let path = beside(&self.path, text(key)?);
-        Some(Held::File { path, named_by: format!("{}:{}", self.path, line_of(&self.text, key)) })
+/// As in clientcmd, inline data win over a file.
+fn held(path: &str, entry: &Node, of: &str, key: &str) -> Option<Held> {
+    let given = |key: &str| entry.find(&[key]).filter(|node| node.text().is_some_and(|text| !text.is_empty()));
+    let inline = format!("{key}-data");
+    if let Some(node) = given(&inline) {
+        let digits: String = node.text()?.split_whitespace().collect();
+        let ders = match base64::engine::general_purpose::STANDARD.decode(digits) {
+            Ok(bytes) => pem::parse(&bytes),
+            Err(error) => Err(format!("{inline} is not base64: {error}")),
+        };
+        return Some(Held::Inline(Entry { key: inline, of: of.to_owned(), line: node.at.line }, ders));
     }
+    let node = given(key)?;
+    Some(Held::File { path: beside(path, node.text()?), named_by: node.at.to_string() })
 }

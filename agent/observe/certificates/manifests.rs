@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 use crate::observe::host::Host;
-use crate::observe::kubelet::yaml;
+use crate::observe::yaml::{self, Node};
 
 const LIMIT: u64 = 1 << 20;
 /// Manifests looked at; a control-plane node has four.
@@ -45,50 +43,41 @@ pub(super) fn programs(host: &Host, dir: &str) -> Vec<Program> {
         .take(MOST)
         .filter_map(|name| {
             let manifest = format!("{dir}/{name}");
-            let pod = yaml(&host.read_text(&manifest, LIMIT).ok()?).ok()?;
+            let pod = yaml::parse(&host.read(&manifest, LIMIT).ok()?, &manifest).ok()??;
             Some(containers(&pod, &manifest))
         })
         .flatten()
         .collect()
 }
 
-fn containers(pod: &Value, manifest: &str) -> Vec<Program> {
-    let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
-    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-    let Some(spec) = pod.get("spec") else { return Vec::new() };
-    let volumes: BTreeMap<String, String> = list(spec, "volumes")
-        .iter()
-        .filter_map(|volume| Some((text(volume, "name")?, text(volume.get("hostPath")?, "path")?.trim_end_matches('/').to_owned())))
-        .collect();
-    list(spec, "containers")
-        .iter()
-        .filter_map(|container| {
-            let words: Vec<String> =
-                ["command", "args"].into_iter().flat_map(|key| list(container, key)).filter_map(|word| word.as_str().map(str::to_owned)).collect();
-            let name = words.first()?.rsplit('/').next()?.to_owned();
-            let mounts = list(container, "volumeMounts");
-            Some(Program {
-                name,
-                manifest: manifest.to_owned(),
-                flags: flags(&words),
-                mounts: mounts
-                    .iter()
-                    .filter_map(|mount| Some((text(mount, "mountPath")?.trim_end_matches('/').to_owned(), volumes.get(&text(mount, "name")?)?.clone())))
-                    .collect(),
-            })
+fn containers(pod: &Node, manifest: &str) -> Vec<Program> {
+    let list = |path: &[&str]| pod.find(path).map_or(&[][..], Node::items);
+    let text = |node: &Node, path: &[&str]| node.find(path).and_then(Node::text).map(|text| text.trim_end_matches('/').to_owned());
+    let volumes: BTreeMap<String, String> =
+        list(&["spec", "volumes"]).iter().filter_map(|volume| Some((text(volume, &["name"])?, text(volume, &["hostPath", "path"])?))).collect();
+    let containers = list(&["spec", "containers"]).iter().filter_map(|container| {
+        let inside = |key: &str| container.find(&[key]).map_or(&[][..], Node::items);
+        let words: Vec<&str> = inside("command").iter().chain(inside("args")).filter_map(Node::text).collect();
+        let mounts = inside("volumeMounts").iter();
+        Some(Program {
+            name: words.first()?.rsplit('/').next()?.to_owned(),
+            manifest: manifest.to_owned(),
+            flags: flags(&words),
+            mounts: mounts.filter_map(|mount| Some((text(mount, &["mountPath"])?, volumes.get(&text(mount, &["name"])?)?.clone()))).collect(),
         })
-        .collect()
+    });
+    containers.collect()
 }
 
 /// `--name=value` and `--name value`.
-fn flags(words: &[String]) -> BTreeMap<String, String> {
+fn flags(words: &[&str]) -> BTreeMap<String, String> {
     let mut flags = BTreeMap::new();
     let mut words = words.iter().skip(1).peekable();
     while let Some(word) = words.next() {
         let Some(flag) = word.strip_prefix("--") else { continue };
         let (name, value) = match flag.split_once('=') {
             Some((name, value)) => (name, value.to_owned()),
-            None => (flag, words.next_if(|next| !next.starts_with("--")).cloned().unwrap_or_default()),
+            None => (flag, words.next_if(|next| !next.starts_with("--")).map_or_else(String::new, |value| (*value).to_owned())),
         };
         flags.insert(name.to_owned(), value);
     }

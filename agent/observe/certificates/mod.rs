@@ -11,7 +11,6 @@ use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Name;
 
 use super::host::{Host, ReadError};
-use super::kubelet::{line_of, yaml};
 use crate::facts::certificates::{Certificate, Place, PlaceState, Role};
 use crate::facts::{Blind, Certificates, Kubelet, Timestamp};
 use kubeconfig::{Held, Kubeconfig};
@@ -94,19 +93,10 @@ impl<'a> Node<'a> {
     /// rotated one (`pkg/kubelet/certificate/bootstrap`, client-go `getCurrentCertificateOrBootstrap`), so that both are in use.
     fn kubelet_client(&self, found: &mut Found) {
         let Some(kubeconfig) = &self.kubelet.kubeconfig else { return };
-        let path = &kubeconfig.file.path.value;
         let authority = self.client_ca();
-        match self.kubeconfig.as_ref().and_then(Kubeconfig::client) {
-            Some(Held::Inline(entry, ders)) => {
-                let state = ders.map_or_else(PlaceState::Invalid, |ders| judge(&ders, Role::KubeletClient, authority.as_ref()));
-                found.add(Place { entry: Some(entry), ..place(path, Role::KubeletClient, state) });
-            }
-            // A file that is missing is told with the kubeconfig that names it.
-            Some(Held::File { path, named_by }) => {
-                found.file(&path, Role::KubeletClient, authority.as_ref(), |place| Place { named_by: Some(named_by), ..place });
-            }
-            None => {}
-        }
+        let client = self.kubeconfig.as_ref().and_then(|kubeconfig| kubeconfig.client.as_ref());
+        // A file that is missing is told with the kubeconfig that names it.
+        found.held(&kubeconfig.file.path.value, client, Role::KubeletClient, authority.as_ref(), false);
         let in_use = self.kubelet.rotate_certificates.value;
         found.file(&format!("{}/kubelet-client-current.pem", self.kubelet.cert_dir.value), Role::KubeletClient, authority.as_ref(), |place| Place {
             in_use,
@@ -117,20 +107,14 @@ impl<'a> Node<'a> {
     /// `tlsCertFile`, else with serverTLSBootstrap the rotated one, else the self-signed one of the first start
     /// (`cmd/kubelet/app/server.go` `InitializeTLS`). Nothing on the node tells who has to have issued it.
     fn kubelet_serving(&self, found: &mut Found) {
-        let text = self.kubelet.config.as_ref().and_then(|config| Some((&config.path.value, self.host.read_text(&config.path.value, LIMIT).ok()?)));
-        let config = text.as_ref().and_then(|(path, text)| Some((path, text, yaml(text).ok()?)));
-        let named = config.as_ref().and_then(|(path, text, config)| {
-            let file = config.get("tlsCertFile")?.as_str().filter(|file| !file.is_empty())?;
-            Some((file.to_owned(), format!("{path}:{}", line_of(text, "tlsCertFile"))))
-        });
-        let bootstraps = config.is_some_and(|(_, _, config)| config.get("serverTLSBootstrap").and_then(serde_json::Value::as_bool) == Some(true));
-        let given = named.is_some();
-        if let Some((file, named_by)) = named {
-            found.named(&file, Role::KubeletServing, None, named_by);
+        let given = self.kubelet.tls_cert_file.as_ref();
+        let bootstraps = self.kubelet.server_tls_bootstrap.value;
+        if let Some(file) = given {
+            found.named(&file.value, Role::KubeletServing, None, file.source.clone());
         }
         let dir = &self.kubelet.cert_dir.value;
-        found.file(&format!("{dir}/kubelet-server-current.pem"), Role::KubeletServing, None, |place| Place { in_use: bootstraps && !given, ..place });
-        found.file(&format!("{dir}/kubelet.crt"), Role::KubeletServing, None, |place| Place { in_use: !bootstraps && !given, ..place });
+        found.file(&format!("{dir}/kubelet-server-current.pem"), Role::KubeletServing, None, |place| Place { in_use: bootstraps && given.is_none(), ..place });
+        found.file(&format!("{dir}/kubelet.crt"), Role::KubeletServing, None, |place| Place { in_use: !bootstraps && given.is_none(), ..place });
     }
 
     /// What the kubelet trusts: its clientCAFile, and the CA in its kubeconfig.
@@ -139,14 +123,7 @@ impl<'a> Node<'a> {
             found.file(&file.path.value, Role::ClusterCa, None, |place| Place { named_by: Some(file.path.source.clone()), ..place });
         }
         let (Some(kubeconfig), Some(file)) = (&self.kubeconfig, &self.kubelet.kubeconfig) else { return };
-        match kubeconfig.cluster_ca() {
-            Some(Held::Inline(entry, ders)) => {
-                let state = ders.map_or_else(PlaceState::Invalid, |ders| judge(&ders, Role::ClusterCa, None));
-                found.add(Place { entry: Some(entry), ..place(&file.file.path.value, Role::ClusterCa, state) });
-            }
-            Some(Held::File { path, named_by }) => found.file(&path, Role::ClusterCa, None, |place| Place { named_by: Some(named_by), ..place }),
-            None => {}
-        }
+        found.held(&file.file.path.value, kubeconfig.cluster_ca.as_ref(), Role::ClusterCa, None, false);
     }
 
     /// What the static pods are started with. kubeadm's files beside it are in use where no manifest says otherwise.
@@ -168,14 +145,8 @@ impl<'a> Node<'a> {
             if self.kubelet.kubeconfig.as_ref().is_some_and(|kubeconfig| kubeconfig.file.path.value == path) {
                 continue;
             }
-            let authority = self.client_ca();
-            match Kubeconfig::read(self.host, &path).as_ref().and_then(Kubeconfig::client) {
-                Some(Held::Inline(entry, ders)) => {
-                    let state = ders.map_or_else(PlaceState::Invalid, |ders| judge(&ders, Role::KubeconfigClient, authority.as_ref()));
-                    found.add(Place { entry: Some(entry), ..place(&path, Role::KubeconfigClient, state) });
-                }
-                Some(Held::File { path, named_by }) => found.named(&path, Role::KubeconfigClient, authority.as_ref(), named_by),
-                None => {}
+            if let Some(kubeconfig) = Kubeconfig::read(self.host, &path) {
+                found.held(&path, kubeconfig.client.as_ref(), Role::KubeconfigClient, self.client_ca().as_ref(), true);
             }
         }
     }
@@ -259,6 +230,19 @@ impl Found<'_> {
     fn named(&mut self, path: &str, role: Role, authority: Option<&Authority>, named_by: String) {
         let place = self.look(path, role, authority);
         self.add(Place { named_by: Some(named_by), ..place });
+    }
+
+    /// What a kubeconfig holds, or names.
+    fn held(&mut self, kubeconfig: &str, held: Option<&Held>, role: Role, authority: Option<&Authority>, must_exist: bool) {
+        match held {
+            Some(Held::Inline(entry, ders)) => {
+                let state = ders.as_ref().map_or_else(|why| PlaceState::Invalid(why.clone()), |ders| judge(ders, role, authority));
+                self.add(Place { entry: Some(entry.clone()), ..place(kubeconfig, role, state) });
+            }
+            Some(Held::File { path, named_by }) if must_exist => self.named(path, role, authority, named_by.clone()),
+            Some(Held::File { path, named_by }) => self.file(path, role, authority, |place| Place { named_by: Some(named_by.clone()), ..place }),
+            None => {}
+        }
     }
 
     /// A path of the configuration; its last component may have one `*`. What a glob matches need not be a certificate, unless its

@@ -209,7 +209,7 @@ async fn look_at_cni(look: &mut Look<(Result<Cni, Blind>, Duration)>, host: &Arc
 async fn look_at_certificates(look: &mut Look<(Certificates, Duration)>, host: &Arc<Host>, board: &Board, kubelet: Option<Kubelet>) {
     let at = Arc::clone(host);
     let seen = match kubelet {
-        Some(kubelet) => look.at(move || timed(|| observe::certificates::observe(&at, &kubelet))).await,
+        Some(kubelet) => look.at(move || timed(|| observe::certificates::observe(&at, &kubelet, &[]))).await,
         None => Err(Blind::new("which certificates are in use is in the kubelet's configuration, which cannot be seen")),
     };
     match seen {

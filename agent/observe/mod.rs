@@ -49,7 +49,7 @@ pub async fn round(host: &Host, name: Option<String>) -> Facts {
     facts.node = node::observe(host, name, Some(&kubelet));
     timed(Domain::Kubelet, start);
     let start = Instant::now();
-    let certificates = certificates::observe(host, &kubelet);
+    let certificates = certificates::observe(host, &kubelet, &[]);
     timed(Domain::Certificates, start);
     let start = Instant::now();
     let cni = cni::observe(host, Some(&kubelet));

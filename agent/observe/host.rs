@@ -11,7 +11,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use crate::facts::Blind;
@@ -118,7 +119,11 @@ impl Host {
         let relative = path.trim_start_matches('/');
         let relative = if relative.is_empty() { "." } else { relative };
         let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        openat2(self.root.as_fd(), relative, how)
+        match openat2(self.root.as_fd(), relative, how) {
+            // Under systemd's RestrictSUIDSGID= and before Linux 5.6. At `/` the plain call leads to the same file.
+            Err(Errno::ENOSYS) if self.path == Path::new("/") => openat(self.root.as_fd(), relative, flags | OFlag::O_CLOEXEC, Mode::empty()),
+            opened => opened,
+        }
     }
 
     /// Anything there, of any kind.

@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod cni;
 pub mod files_watch;
 pub mod host;
+pub mod journal;
 mod kubeconfig;
 pub mod kubelet;
 pub mod look;

@@ -1,5 +1,6 @@
 //! Watches the units for as long as the agent runs.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -7,13 +8,15 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::files::UNIT_DIRS;
 use super::session::{End, Session, Watches};
 use crate::config::Config;
-use crate::facts::{Domain, Observed};
+use crate::facts::{Domain, Observed, Units};
 use crate::observe::board::Board;
+use crate::observe::files_watch::FilesWatch;
 use crate::observe::host::Host;
 
-/// Behind the signals: what an event missed, and `NeedDaemonReload`, which no signal tells.
+/// Behind the signals: what an event missed.
 const RESYNC: Duration = Duration::from_mins(1);
 /// How often a quiet connection is asked whether anybody is there.
 const PING: Duration = Duration::from_secs(10);
@@ -23,6 +26,8 @@ const SETTLE: Duration = Duration::from_millis(1);
 const SPACING: Duration = Duration::from_millis(20);
 /// Between two looks that signals call for.
 const LOOKS: Duration = Duration::from_millis(200);
+/// Files change in bursts; they are looked at once.
+const FILES_BURST: Duration = Duration::from_millis(30);
 /// A connection lost for no longer than this (dbus restarted, systemd re-executed) is no blindness.
 const GRACE: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -68,6 +73,7 @@ impl Progress {
         let mut last_look = next_look;
         let mut next_ping = next_look;
         let mut took = Duration::ZERO;
+        let mut files: Option<FilesWatch> = None;
         let mut put_at: Option<Instant> = None;
         let mut last_put = next_look;
         loop {
@@ -82,6 +88,8 @@ impl Progress {
                     next_look = next_look.min(last_look + LOOKS);
                 }
                 if now >= next_look {
+                    // It stands before systemd is asked, so that no change in between is lost.
+                    files = FilesWatch::new(host, &unit_directories(&session.facts())).ok();
                     session.look()?;
                     looking = Some(now);
                     last_look = now;
@@ -109,10 +117,29 @@ impl Progress {
                 changed = session.next() => if changed? {
                     put_at.get_or_insert_with(|| (Instant::now() + SETTLE).max(last_put + SPACING));
                 },
+                // No signal tells that a unit's file was edited, and `NeedDaemonReload` with it.
+                () = changed(files.as_ref()) => {
+                    files = None;
+                    next_look = next_look.min((Instant::now() + FILES_BURST).max(last_look + LOOKS));
+                }
                 () = sleep_until(wake) => {}
             }
         }
     }
+}
+
+async fn changed(files: Option<&FilesWatch>) {
+    match files {
+        Some(files) => files.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Where the files of the installed units lie or may come to lie.
+fn unit_directories(units: &Units) -> BTreeSet<String> {
+    let installed = units.units.iter().filter(|unit| unit.is_installed());
+    let drop_ins = installed.flat_map(|unit| UNIT_DIRS.map(|dir| format!("{dir}/{}.d", unit.name)));
+    UNIT_DIRS.into_iter().map(str::to_owned).chain(drop_ins).collect()
 }
 
 /// Ten percent more or less, so that ten thousand agents do not ask together.

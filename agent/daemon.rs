@@ -227,13 +227,14 @@ fn timed<T>(look: impl FnOnce() -> T) -> (T, Duration) {
 /// The kubelet's own rhythm is 10 s (`pkg/kubelet/kubelet.go` `evictionMonitoringPeriod`).
 async fn pressure(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
     let mut look = Look::new(LOOK);
+    let probe = Arc::new(observe::pressure::Probe::default());
     let mut news = board.news();
     // Which file systems to measure is in the kubelet's configuration.
     while board.read(|facts| !facts.observed.contains_key(&Domain::Kubelet)) && news.changed().await.is_ok() {}
     loop {
-        let (at, kubelet) = (Arc::clone(&host), board.read(|facts| facts.kubelet.known().cloned()));
-        let seen = match kubelet {
-            Some(kubelet) => look.at(move || timed(|| observe::pressure::observe(&at, &kubelet))).await,
+        let (at, probe) = (Arc::clone(&host), Arc::clone(&probe));
+        let seen = match board.read(|facts| facts.kubelet.known().cloned()) {
+            Some(kubelet) => look.at(move || timed(|| observe::pressure::observe(&at, &kubelet, &probe))).await,
             None => Err(Blind::new("which file systems count is in the kubelet's configuration, which cannot be seen")),
         };
         match seen {

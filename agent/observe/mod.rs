@@ -48,7 +48,7 @@ pub async fn round(host: &Host, name: Option<String>) -> Facts {
     let cni = cni::observe(host, Some(&kubelet));
     timed(Domain::Cni, start);
     let start = Instant::now();
-    let pressure = pressure::observe(host, &kubelet);
+    let pressure = pressure::observe(host, &kubelet, &pressure::Probe::default());
     timed(Domain::Pressure, start);
     facts.journal = Observed::Unknown(Blind::new("reading the journal is not built yet"));
     facts.kubelet = Observed::Known(kubelet);

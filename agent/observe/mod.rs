@@ -10,11 +10,13 @@ pub mod host;
 pub mod journal;
 pub mod kubelet;
 pub mod pressure;
+pub mod signals;
 pub mod units;
 
 use std::time::{Instant, SystemTime};
 
-use crate::facts::{Blind, Domain, Facts, Node, Observation, Observed, Sourced, Timestamp};
+use crate::config::Config;
+use crate::facts::{Domain, Facts, Node, Observation, Observed, Sourced, Timestamp};
 use host::Host;
 
 /// Looks at everything once.
@@ -35,6 +37,9 @@ pub async fn round(host: &Host, name: Option<Sourced<String>>) -> Facts {
     };
     timed(Domain::Units, start);
     let start = Instant::now();
+    let journal = journal::observe(host, &Config::default());
+    timed(Domain::Journal, start);
+    let start = Instant::now();
     let kubelet = kubelet::observe(host, None);
     timed(Domain::Kubelet, start);
     let start = Instant::now();
@@ -47,7 +52,7 @@ pub async fn round(host: &Host, name: Option<Sourced<String>>) -> Facts {
     let pressure = pressure::observe(host, &kubelet);
     timed(Domain::Pressure, start);
     facts.units = units.into();
-    facts.journal = Observed::Unknown(Blind::new("reading the journal is not built yet"));
+    facts.journal = journal.into();
     facts.kubelet = Observed::Known(kubelet);
     facts.certificates = Observed::Known(certificates);
     facts.cni = cni.into();

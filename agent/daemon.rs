@@ -63,7 +63,7 @@ async fn run(host: Arc<Host>, config: Arc<Config>) -> anyhow::Result<()> {
     tracing::info!("listening on http://{address}/, looking at {}", host.path().display());
 
     let health = Arc::new(Health::default());
-    let board = Arc::new(Board::new(Facts::unobserved(Timestamp::from(SystemTime::now()), observe::node(&host, config.node_name.clone()))));
+    let board = Arc::new(Board::new(Facts::unobserved(Timestamp::from(SystemTime::now()), observe::node::observe(&host, config.node_name.clone(), None))));
     let (publish, latest) = watch::channel(None);
     let (stop, stopped) = oneshot::channel();
     let diagnosing = tokio::spawn(diagnose(Arc::clone(&board), Arc::clone(&config), Arc::clone(&health), publish, stopped));
@@ -175,7 +175,12 @@ struct FileLooks {
 
 async fn look_at_files(looks: &mut FileLooks, host: &Arc<Host>, config: &Arc<Config>, board: &Arc<Board>) {
     let (at, name) = (Arc::clone(host), config.node_name.clone());
-    let seen = looks.kubelet.at(move || timed(|| (observe::node(&at, name), observe::kubelet::observe(&at, None))));
+    let units = board.read(|facts| facts.units.clone());
+    let look = move || {
+        let kubelet = observe::kubelet::observe(&at, &units);
+        (observe::node::observe(&at, name, Some(&kubelet)), kubelet)
+    };
+    let seen = looks.kubelet.at(move || timed(look));
     let kubelet = match seen.await {
         Ok(((node, kubelet), took)) => {
             let known = kubelet.clone();
@@ -385,7 +390,7 @@ async fn interim_units(host: Arc<Host>, board: Arc<Board>) {
     board.put(Domain::Journal, Duration::ZERO, |_| {});
     loop {
         let units = match units::connect(&host).await {
-            Ok(connection) => units::observe(&connection).await,
+            Ok(connection) => units::observe(&connection, &Config::default()).await,
             Err(blind) => Err(blind),
         };
         board.put(Domain::Units, Duration::ZERO, |facts| facts.units = units.into());

@@ -117,7 +117,8 @@ fn disk(dir: &Path, case: &Case, root: &Path) {
 
 /// What `observe` sees of the disk, and what a running node would tell besides.
 fn facts(dir: &Path, case: &Case, root: &Path) -> Value {
-    let observed = nodetriage(&["observe", "--node-name", "node1", "--root", root.to_str().unwrap()]);
+    // Where the scratch directory lies is no fact of the node.
+    let observed = nodetriage(&["observe", "--node-name", "node1", "--root", root.to_str().unwrap()]).replace(root.to_str().unwrap(), "/node");
     let mut facts: Value = serde_json::from_str(&observed).unwrap();
     let yaml = |path: PathBuf| -> Value { serde_saphyr::from_str(&fs::read_to_string(&path).unwrap()).unwrap_or_else(|e| panic!("{}: {e}", path.display())) };
     // The unit files of the disk say what is installed; the base says that it runs.
@@ -217,7 +218,7 @@ fn golden(path: &Path, saw: &str) -> Result<(), String> {
 }
 
 fn nodetriage(args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_nodetriage")).args(args).env("NO_COLOR", "1").output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_nodetriage")).args(args).env("NO_COLOR", "1").env_remove("COLUMNS").output().unwrap();
     assert!(matches!(output.status.code(), Some(0..=2)), "{args:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

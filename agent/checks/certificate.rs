@@ -54,7 +54,7 @@ fn renewal(facts: &Facts, place: &Place) -> Vec<String> {
     let restart = "restart the static pod: mv its manifest out of /etc/kubernetes/manifests, wait 20 s, mv it back";
     let renew = |what: &str| vec![format!("kubeadm certs renew {what}  # then {restart}")];
     match place.role {
-        Role::KubeletClient => vec![facts.new_kubelet_conf(), "systemctl restart kubelet".to_owned()],
+        Role::KubeletClient => facts.new_kubelet_conf(),
         Role::KubeletServing => vec![format!("rm {0} {1} && systemctl restart kubelet", place.path, place.path.replace(".crt", ".key"))],
         Role::ApiServer => renew("apiserver"),
         Role::ApiServerKubeletClient => renew("apiserver-kubelet-client"),

@@ -12,17 +12,21 @@ pub mod certificate_not_yet_valid;
 pub mod certificate_untrusted_issuer;
 pub mod certificate_wrong_group;
 pub mod certificate_wrong_user;
+mod cni;
 pub mod cni_config_ambiguous;
 pub mod cni_config_invalid;
 pub mod cni_config_invalid_shadowed;
 pub mod cni_config_missing;
 pub mod cni_config_wrong_first;
 pub mod cni_plugin_missing;
+pub mod cni_runtime_file_missing;
 pub mod disk_pressure;
 pub mod inode_pressure;
+mod kubelet;
 pub mod kubelet_client_ca_missing;
 pub mod kubelet_config_invalid;
 pub mod kubelet_config_missing;
+pub mod kubelet_config_unknown_field;
 pub mod kubelet_kubeconfig_invalid;
 pub mod kubelet_kubeconfig_missing;
 pub mod memory_pressure;
@@ -54,6 +58,7 @@ pub const ALL: &[&Check] = &[
     &unit_needs_daemon_reload::CHECK,
     &kubelet_config_missing::CHECK,
     &kubelet_config_invalid::CHECK,
+    &kubelet_config_unknown_field::CHECK,
     &kubelet_client_ca_missing::CHECK,
     &kubelet_kubeconfig_missing::CHECK,
     &kubelet_kubeconfig_invalid::CHECK,
@@ -71,6 +76,7 @@ pub const ALL: &[&Check] = &[
     &cni_config_wrong_first::CHECK,
     &cni_config_ambiguous::CHECK,
     &cni_plugin_missing::CHECK,
+    &cni_runtime_file_missing::CHECK,
     &memory_pressure::CHECK,
     &disk_pressure::CHECK,
     &inode_pressure::CHECK,

@@ -42,12 +42,37 @@ pub struct Unit {
     /// `UnitFileState`: `enabled`, `disabled`, `static`, `masked`…; empty if systemd has no word for it.
     #[serde(default)]
     pub unit_file_state: String,
+    /// Units that pull it in: `WantedBy`, `RequiredBy`, `BoundBy`, `UpheldBy`, `TriggeredBy`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wanted_by: Vec<String>,
     #[serde(default)]
     pub need_daemon_reload: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fragment_path: Option<String>,
     #[serde(default)]
     pub drop_in_paths: Vec<String>,
+    /// The argv of `ExecStart`, with `$VARIABLES` as they are written. Of programs whose flags may carry secrets
+    /// (k3s' `--token`) and of units watched by configuration, only the program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exec_start: Vec<String>,
+    /// `Environment`, as `NAME=value`: only `KUBELET_*` and `KUBE_*` of the kubelet and kube-proxy. Others may be secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environment: Vec<String>,
+    /// `EnvironmentFile`, in the order they are read; a later one wins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environment_files: Vec<EnvironmentFile>,
+    /// `StandardError`: `inherit`, `journal`, `null`, `file`…; empty where nothing tells.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub standard_error: String,
+}
+
+/// A file of variables that systemd reads before it starts the unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentFile {
+    /// As written; may be a pattern.
+    pub path: String,
+    /// It may be missing (`-` before the path).
+    pub optional: bool,
 }
 
 /// The running side of a unit.

@@ -1,13 +1,13 @@
 //! The certificates that programs on this node use, parsed and checked against the CA that must have issued them.
 
 use base64::Engine as _;
-use serde_json::Value;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer;
 
 use super::host::{Host, ReadError};
-use super::kubelet::{beside, line_of, named, yaml};
+use super::kubeconfig::{beside, current_context, load};
+use super::yaml::Node;
 use crate::facts::certificates::{Certificate, Entry, Place, PlaceState, Role, Trust};
 use crate::facts::{Blind, Certificates, Kubelet, Timestamp};
 
@@ -102,29 +102,26 @@ fn place(host: &Host, path: String, role: Role, in_use: bool, authority: Option<
 
 /// The client certificate inside a kubeconfig's current user, if it is inline.
 fn kubeconfig_user(host: &Host, path: &str, role: Role) -> Option<Place> {
-    let text = host.read_text(path, LIMIT).ok()?;
-    let value = yaml(&text).ok()?;
-    let context = named(&value, "contexts", value.get("current-context")?.as_str()?, "context")?;
-    let of = context.get("user")?.as_str()?;
+    let config = load(host, path).ok()?;
+    let context = current_context(&config).ok()?;
     let key = "client-certificate-data";
-    let data = named(&value, "users", of, "user")?.get(key)?.as_str()?;
-    let state = match base64::engine::general_purpose::STANDARD.decode(data.trim()) {
+    let data = context.user.find(&[key])?;
+    let state = match base64::engine::general_purpose::STANDARD.decode(data.text()?.trim()) {
         Ok(bytes) => judge(&bytes, role, kubeconfig_ca(host, path).as_ref()),
         Err(error) => PlaceState::Invalid(format!("{key} is not base64: {error}")),
     };
-    let entry = Some(Entry { key: key.to_owned(), of: of.to_owned(), line: line_of(&text, key) });
+    let entry = Some(Entry { key: key.to_owned(), of: context.user_name, line: data.at.line });
     Some(Place { path: path.to_owned(), target: None, entry, role, in_use: true, state })
 }
 
 /// The CA a kubeconfig trusts, which on a node is the one that signs its client certificate, too.
 fn kubeconfig_ca(host: &Host, path: &str) -> Option<Authority> {
-    let value: Value = yaml(&host.read_text(path, LIMIT).ok()?).ok()?;
-    let context = named(&value, "contexts", value.get("current-context")?.as_str()?, "context")?;
-    let cluster = named(&value, "clusters", context.get("cluster")?.as_str()?, "cluster")?;
-    if let Some(file) = cluster.get("certificate-authority").and_then(Value::as_str) {
+    let config = load(host, path).ok()?;
+    let cluster = current_context(&config).ok()?.cluster;
+    if let Some(file) = cluster.find(&["certificate-authority"]).and_then(Node::text) {
         return authority(host, &beside(path, file));
     }
-    let bytes = base64::engine::general_purpose::STANDARD.decode(cluster.get("certificate-authority-data")?.as_str()?.trim()).ok()?;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(cluster.find(&["certificate-authority-data"])?.text()?.trim()).ok()?;
     Some(Authority { source: format!("certificate-authority-data of {path}"), ders: parse(&bytes).ok()? })
 }
 

@@ -1,13 +1,18 @@
 //! Readers of a report, never of the node.
 
+pub mod metrics;
 pub mod text;
+pub mod view;
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::checks;
 use crate::diagnose::Report;
-use crate::facts::Facts;
+use crate::facts::{Domain, Facts};
+use crate::finding::{Check, Finding, Severity};
 
 /// One diagnosis with the facts it was made of. What is served is rendered from this and from nothing else.
 #[derive(Debug)]
@@ -21,3 +26,52 @@ pub type Latest = watch::Receiver<Option<Arc<Snapshot>>>;
 
 /// Why the agent itself (not the node) is unwell: an observer has died, or the loop hangs. `None`: it is well.
 pub type Unwell = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// The report without the findings below `least`, save those that explain one that is shown.
+/// The verdict stays the whole node's.
+#[must_use]
+pub fn at_least(report: &Report, least: Severity) -> Report {
+    let mut shown: Vec<bool> = report.findings.iter().map(|finding| finding.severity >= least).collect();
+    // A cause may itself have a cause: as many rounds as the longest chain, at most one a finding.
+    for _ in &report.findings {
+        for index in 0..report.findings.len() {
+            let explains_shown = |effect: &Finding| effect.explained_by.contains(&report.findings[index].reference());
+            shown[index] |= report.findings.iter().zip(&shown).any(|(effect, shown)| *shown && explains_shown(effect));
+        }
+    }
+    let findings = report.findings.iter().zip(shown).filter(|(_, shown)| *shown).map(|(finding, _)| finding.clone()).collect();
+    Report { findings, ..report.clone() }
+}
+
+/// A check as lists show it.
+#[derive(Debug, Serialize)]
+pub struct CheckRow {
+    pub code: &'static str,
+    pub severity: Severity,
+    pub title: &'static str,
+    pub domain: Domain,
+    /// The codes of the checks whose finding would explain this one.
+    pub explained_by: Vec<&'static str>,
+    /// How long it must hold before the daemon reports it.
+    pub settle_seconds: u64,
+    /// Where the article lies in the repository.
+    pub article: String,
+}
+
+/// Every check there is.
+#[must_use]
+pub fn catalogue() -> Vec<CheckRow> {
+    checks::ALL.iter().map(|check| row(check)).collect()
+}
+
+fn row(check: &Check) -> CheckRow {
+    CheckRow {
+        code: check.code,
+        severity: check.severity,
+        title: check.title,
+        domain: check.domain,
+        explained_by: check.explained_by.iter().map(|cause| cause.code).collect(),
+        settle_seconds: check.settle.as_secs(),
+        article: crate::diagnose::article(check),
+    }
+}

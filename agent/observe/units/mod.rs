@@ -1,5 +1,7 @@
 //! systemd's units: over D-Bus where systemd runs, from unit files in a tree that does not run.
 
+mod files;
+
 use std::collections::HashMap;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -10,11 +12,13 @@ use zbus::Connection;
 use zbus::{OwnedObjectPath, OwnedVariant as OwnedValue};
 
 use super::host::Host;
-use crate::facts::units::{Active, Unit, UnitSource};
+use crate::config::Config;
+use crate::facts::units::{Active, EnvironmentFile, Unit, UnitSource};
 use crate::facts::{Blind, Timestamp, Units};
+pub use files::from_files;
 
 /// The units a node may live by.
-pub const WATCHED: [&str; 10] = [
+const KNOWN: [&str; 19] = [
     "kubelet.service",
     "kube-proxy.service",
     "containerd.service",
@@ -25,13 +29,55 @@ pub const WATCHED: [&str; 10] = [
     "kube-controller-manager.service",
     "kube-scheduler.service",
     "etcd.service",
+    "k3s.service",
+    "k3s-agent.service",
+    "rke2-server.service",
+    "rke2-agent.service",
+    "k0scontroller.service",
+    "k0sworker.service",
+    "snap.microk8s.daemon-kubelite.service",
+    "snap.microk8s.daemon-kubelet.service",
+    "snap.microk8s.daemon-containerd.service",
 ];
+/// The units whose command line holds paths and no secrets. The embedded distributions take their token there.
+const ARGV_KEPT: &[&str] = KNOWN.split_at(10).0;
+/// The units whose `KUBELET_*` and `KUBE_*` variables make up their command line.
+const VARIABLES_KEPT: [&str; 2] = ["kubelet.service", "kube-proxy.service"];
+
+/// The names of the units that are watched: those known, and those configured.
+#[must_use]
+pub fn watched(config: &Config) -> Vec<String> {
+    let mut names: Vec<String> = KNOWN.into_iter().map(str::to_owned).collect();
+    for name in &config.units.watch {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
+/// What of an argv may be a fact.
+fn keep_argv(unit: &str, mut argv: Vec<String>) -> Vec<String> {
+    if !ARGV_KEPT.contains(&unit) {
+        argv.truncate(1);
+    }
+    argv
+}
+
+/// Whether a `NAME=value` may be a fact.
+fn keep_variable(unit: &str, variable: &str) -> bool {
+    VARIABLES_KEPT.contains(&unit) && (variable.starts_with("KUBELET_") || variable.starts_with("KUBE_"))
+}
+
 /// A stopped PID 1 never answers, and no library default bounds that.
 pub const DEADLINE: Duration = Duration::from_secs(2);
 const SOCKET: &str = "/run/dbus/system_bus_socket";
 pub const SYSTEMD: &str = "org.freedesktop.systemd1";
 pub const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 pub const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+
+/// The properties that name units which pull this one in.
+const WANTS: [&str; 5] = ["WantedBy", "RequiredBy", "BoundBy", "UpheldBy", "TriggeredBy"];
 
 type Properties = HashMap<String, OwnedValue>;
 
@@ -63,11 +109,11 @@ pub async fn connect(host: &Host) -> Result<Connection, Blind> {
 ///
 /// # Errors
 /// Blind, if systemd does not answer.
-pub async fn observe(connection: &Connection) -> Result<Units, Blind> {
+pub async fn observe(connection: &Connection, config: &Config) -> Result<Units, Blind> {
     let all = async {
         let mut units = Vec::new();
-        for name in WATCHED {
-            units.push(unit(connection, name).await?);
+        for name in watched(config) {
+            units.push(unit(connection, &name).await?);
         }
         Ok::<_, zbus::Error>(units)
     };
@@ -120,7 +166,25 @@ fn from_properties(name: &str, load_state: String, properties: &Properties) -> U
         need_daemon_reload: get(properties, "NeedDaemonReload").unwrap_or(false),
         fragment_path: Some(text(properties, "FragmentPath")).filter(|path| !path.is_empty()),
         drop_in_paths: get(properties, "DropInPaths").unwrap_or_default(),
+        wanted_by: WANTS.into_iter().flat_map(|key| get::<Vec<String>>(properties, key).unwrap_or_default()).collect(),
+        exec_start: keep_argv(name, exec_start(properties)),
+        environment: get::<Vec<String>>(properties, "Environment").unwrap_or_default().into_iter().filter(|v| keep_variable(name, v)).collect(),
+        environment_files: environment_files(properties),
+        standard_error: text(properties, "StandardError"),
     }
+}
+
+/// The argv of the first `ExecStart`.
+fn exec_start(properties: &Properties) -> Vec<String> {
+    // (path, argv, ignore failure, start and exit times, pid, how it ended)
+    type Command = (String, Vec<String>, bool, u64, u64, u64, u64, u32, i32, i32);
+    let commands: Vec<Command> = get(properties, "ExecStart").unwrap_or_default();
+    commands.into_iter().next().map(|command| command.1).unwrap_or_default()
+}
+
+fn environment_files(properties: &Properties) -> Vec<EnvironmentFile> {
+    let files: Vec<(String, bool)> = get(properties, "EnvironmentFiles").unwrap_or_default();
+    files.into_iter().map(|(path, optional)| EnvironmentFile { path, optional }).collect()
 }
 
 /// A property of the expected type; old systemd lacks some.
@@ -130,43 +194,4 @@ fn get<T: TryFrom<OwnedValue>>(properties: &Properties, key: &str) -> Option<T> 
 
 fn text(properties: &Properties, key: &str) -> String {
     get(properties, key).unwrap_or_default()
-}
-
-/// systemd.unit(5): where unit files lie, the strongest first.
-const UNIT_DIRS: [&str; 5] = ["/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
-
-/// What unit files tell of a node that does not run: what is installed, masked and enabled. Nothing about what is active.
-///
-/// # Errors
-/// Blind, if the tree has no unit files at all.
-pub fn from_files(host: &Host) -> Result<Units, Blind> {
-    let mut any = false;
-    for dir in UNIT_DIRS {
-        any |= host.exists(dir)?;
-    }
-    if !any {
-        return Err(Blind::new(format!("{} holds no systemd unit files, and no systemd runs there", host.path().display())));
-    }
-    Ok(Units { source: UnitSource::Files, units: WATCHED.into_iter().map(|name| unit_file(host, name)).collect() })
-}
-
-fn unit_file(host: &Host, name: &str) -> Unit {
-    let fragment = UNIT_DIRS.into_iter().map(|dir| format!("{dir}/{name}")).find(|path| host.link(path).is_some() || host.exists(path).unwrap_or(false));
-    let Some(path) = fragment else { return Unit { name: name.to_owned(), load_state: "not-found".to_owned(), ..Unit::default() } };
-    let content = host.read_text(&path, 1 << 20);
-    let masked = host.link(&path).as_deref() == Some("/dev/null") || content.as_ref().is_ok_and(String::is_empty);
-    let wanted = host.list("/etc/systemd/system").ok().flatten().unwrap_or_default();
-    let enabled = wanted
-        .iter()
-        .filter(|dir| dir.rsplit_once('.').is_some_and(|(_, kind)| matches!(kind, "wants" | "requires")))
-        .any(|dir| host.link(&format!("/etc/systemd/system/{dir}/{name}")).is_some());
-    let installable = content.is_ok_and(|content| content.lines().any(|line| line.trim() == "[Install]"));
-    let state = match (masked, enabled, installable) {
-        (true, ..) => "masked",
-        (_, true, _) => "enabled",
-        (.., true) => "disabled",
-        _ => "static",
-    };
-    let load_state = if masked { "masked" } else { "loaded" };
-    Unit { name: name.to_owned(), load_state: load_state.to_owned(), unit_file_state: state.to_owned(), fragment_path: Some(path), ..Unit::default() }
 }

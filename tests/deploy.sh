@@ -65,9 +65,10 @@ manifests() {
     promised '.containers[0].securityContext | .readOnlyRootFilesystem and .runAsNonRoot and (.allowPrivilegeEscalation | not) and .seccompProfile.type == "RuntimeDefault"'
     promised '(.hostPID // .hostIPC // false) | not'
     promised '.automountServiceAccountToken == false'
-    promised '[.containers[0].volumeMounts[] | .readOnly] | all'
+    promised '[.containers[0].volumeMounts[] | select(.name != "state") | .readOnly] | all'
     # A hostPath of another type is created on the node, or keeps the pod from starting.
-    promised '[.volumes[] | .hostPath.type == "Directory" and (.hostPath.path | IN("/etc", "/usr", "/lib/systemd", "/opt", "/proc", "/sys/fs/cgroup", "/var/log", "/var/lib", "/run"))] | all'
+    promised '[.volumes[] | select(.name == "state") | has("emptyDir")] == [true]'
+    promised '[.volumes[] | select(.name != "state") | .hostPath.type == "Directory" and (.hostPath.path | IN("/etc", "/usr", "/lib/systemd", "/opt", "/proc", "/sys/fs/cgroup", "/var/log", "/var/lib", "/run"))] | all'
     promised '.containers[0].image | endswith(":'"$version"'")'
     echo "ok: manifests"
 }

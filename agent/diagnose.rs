@@ -20,6 +20,9 @@ pub struct Report {
     pub schema: u32,
     pub node: Node,
     pub time: Timestamp,
+    /// The instant certificates were judged at, where it was not `time`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates_at: Option<Timestamp>,
     pub verdict: Verdict,
     /// Root causes first, the most severe first; then what they explain.
     pub findings: Vec<Finding>,
@@ -64,22 +67,34 @@ pub struct Unknown {
 /// Diagnoses a node from its facts.
 #[must_use]
 pub fn diagnose(facts: &Facts, config: &Config) -> Report {
-    let findings = checks::ALL.iter().flat_map(|check| examine(check, facts, config)).collect();
-    assemble(facts, findings)
+    assemble(facts, examine_all(facts, config).findings)
 }
 
-/// What one check finds, with its name on it. A blind check finds nothing; the blindness itself is in the facts.
-fn examine(check: &'static Check, facts: &Facts, config: &Config) -> Vec<Finding> {
-    let found = (check.examine)(facts, config).unwrap_or_default();
-    found
-        .into_iter()
-        .map(|mut finding| {
-            check.code.clone_into(&mut finding.code);
-            finding.severity = check.severity;
-            finding.article = article(check);
-            finding
-        })
-        .collect()
+/// What the checks say, before anything explains anything.
+#[derive(Debug)]
+pub struct Examined {
+    /// In the order of the catalogue, and of each check.
+    pub findings: Vec<Finding>,
+    /// The codes of the checks that could not judge. Why, the facts tell as blind spots.
+    pub blind: Vec<&'static str>,
+}
+
+/// Asks every check.
+#[must_use]
+pub fn examine_all(facts: &Facts, config: &Config) -> Examined {
+    let mut examined = Examined { findings: Vec::new(), blind: Vec::new() };
+    for check in checks::ALL {
+        match (check.examine)(facts, config) {
+            Ok(found) => examined.findings.extend(found.into_iter().map(|finding| signed(finding, check))),
+            Err(_) => examined.blind.push(check.code),
+        }
+    }
+    examined
+}
+
+/// With the check's name on it.
+fn signed(finding: Finding, check: &Check) -> Finding {
+    Finding { code: check.code.to_owned(), severity: check.severity, article: article(check), ..finding }
 }
 
 /// Where the article of a check lies in the repository.
@@ -104,6 +119,7 @@ pub fn assemble(facts: &Facts, mut findings: Vec<Finding>) -> Report {
         schema: SCHEMA,
         node: facts.node.clone(),
         time: facts.now,
+        certificates_at: (facts.certificates_at != facts.now).then_some(facts.certificates_at),
         verdict: verdict(&findings, &unknown),
         findings,
         unknown,
@@ -151,16 +167,17 @@ fn is_named_by(cause: &Finding, effect: &Finding) -> bool {
     path.starts_with('/') && effect.evidence.iter().any(|evidence| evidence.saw.contains(path))
 }
 
-/// Roots before consequences, then the more severe, then what explains more; equal ones by name, so that a report is stable.
+/// Roots before consequences, then the more severe, then what explains more, then what lies deeper in the node;
+/// equal ones stay in the order of the catalogue and of their check, so that a report is stable.
 fn sort(findings: &mut [Finding]) {
     let mut explains: HashMap<Reference, usize> = HashMap::new();
     for cause in findings.iter().flat_map(|finding| &finding.explained_by) {
         *explains.entry(cause.clone()).or_default() += 1;
     }
     findings.sort_by_cached_key(|finding| {
-        let reference = finding.reference();
-        let weight = explains.get(&reference).copied().unwrap_or_default();
-        (!finding.explained_by.is_empty(), Reverse(finding.severity), Reverse(weight), reference)
+        let weight = explains.get(&finding.reference()).copied().unwrap_or_default();
+        let place = checks::ALL.iter().position(|check| check.code == finding.code);
+        (!finding.explained_by.is_empty(), Reverse(finding.severity), Reverse(weight), finding.component, place)
     });
 }
 
@@ -188,6 +205,34 @@ impl Report {
             Verdict::Healthy | Verdict::Unknown => 0,
             Verdict::Warning => 1,
             Verdict::Critical => 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_check_is_explained_by_its_own_consequence() {
+        fn visit<'a>(check: &'a Check, path: &mut Vec<&'a str>) {
+            assert!(!path.contains(&check.code), "a cycle of causes: {} → {}", path.join(" → "), check.code);
+            path.push(check.code);
+            // A check may explain another subject of its own: one expired certificate another's.
+            check.explained_by.iter().filter(|cause| cause.code != check.code).for_each(|cause| visit(cause, path));
+            path.pop();
+        }
+        for check in checks::ALL {
+            visit(check, &mut Vec::new());
+        }
+    }
+
+    #[test]
+    fn every_cause_that_a_check_names_is_in_the_catalogue() {
+        for check in checks::ALL {
+            for cause in check.explained_by {
+                assert!(checks::get(cause.code).is_some(), "{} names {}, which is not in checks::ALL", check.code, cause.code);
+            }
         }
     }
 }

@@ -41,18 +41,19 @@ impl fmt::Display for Severity {
 }
 
 /// The part of the node that a finding is about. A cause explains an effect only where the effect's part depends on the cause's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// In the order from below: of two causes that weigh the same, the deeper one is told first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Component {
-    Kubelet,
+    /// The machine under all of them.
+    Node,
     Runtime,
-    KubeProxy,
+    Kubelet,
     /// API server, controller manager, scheduler, etcd on this node.
     ControlPlane,
     /// Pod networking.
     Network,
-    /// The machine under all of them.
-    Node,
+    KubeProxy,
 }
 
 impl Component {

@@ -15,3 +15,8 @@ pub mod diagnose;
 pub mod history;
 
 pub mod publish;
+
+pub mod listen;
+pub mod state;
+
+pub mod daemon;

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
+use super::cni::{judged, put_aside};
+use super::cni_config_invalid::stops_at;
 use crate::config::Config;
-use crate::facts::cni::{ConfState, Runtime};
+use crate::facts::cni::ConfState;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Component, Finding, Severity};
 
@@ -18,24 +20,16 @@ pub static CHECK: Check = Check {
 };
 
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    let cni = facts.cni.ok()?;
-    if !facts.is_kubernetes_node() {
-        return Ok(Vec::new());
-    }
-    let first_counts = cni.runtime == Runtime::Containerd;
-    let nothing_else = cni.networks().next().is_none();
-    Ok(cni
-        .candidates()
-        .enumerate()
-        .filter_map(|(position, file)| {
-            let ConfState::Invalid(fault) = &file.state else { return None };
-            let fatal = nothing_else || (first_counts && position == 0);
-            (!fatal).then(|| {
-                let path = cni.path_of(file);
-                Finding::new(Component::Network, path.clone(), format!("{} is invalid; the runtime loads another file", fault.place(&path)))
-                    .evidence(fault.place(&path), fault.message.clone())
-                    .remedy(format!("mv {path} {path}.broken  # or mend it"))
-            })
-        })
-        .collect())
+    let Some(cni) = judged(facts)? else { return Ok(Vec::new()) };
+    let effective = cni.in_effect().map(|(file, network)| format!("in effect is {} ({})", file.name, network.provider));
+    let found = cni.candidates().filter(|file| !stops_at(cni, file)).filter_map(|file| {
+        let ConfState::Invalid(fault) = &file.state else { return None };
+        let path = cni.path_of(file);
+        let verb = if cni.runtime.skips_bad_files() { "skips it" } else { "does not get to it" };
+        let finding = Finding::new(Component::Network, path.clone(), format!("{path} is invalid; {} {verb}", cni.runtime.name()));
+        let finding = finding.evidence(fault.place(&path), fault.message.clone());
+        let finding = effective.iter().fold(finding, |finding, saw| finding.evidence(cni.conf_dir.value.clone(), saw.clone()));
+        Some(finding.remedy(put_aside(&path)))
+    });
+    Ok(found.collect())
 }

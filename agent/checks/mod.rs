@@ -12,24 +12,37 @@ pub mod certificate_not_yet_valid;
 pub mod certificate_untrusted_issuer;
 pub mod certificate_wrong_group;
 pub mod certificate_wrong_user;
+mod cni;
 pub mod cni_config_ambiguous;
 pub mod cni_config_invalid;
 pub mod cni_config_invalid_shadowed;
 pub mod cni_config_missing;
 pub mod cni_config_wrong_first;
 pub mod cni_plugin_missing;
+pub mod cni_runtime_file_missing;
 pub mod disk_pressure;
 pub mod inode_pressure;
+pub mod journal_unreadable;
+pub mod journal_volatile;
+mod kubelet;
 pub mod kubelet_client_ca_missing;
 pub mod kubelet_config_invalid;
 pub mod kubelet_config_missing;
+pub mod kubelet_config_unknown_field;
+pub mod kubelet_flag_unknown;
 pub mod kubelet_kubeconfig_invalid;
 pub mod kubelet_kubeconfig_missing;
+pub mod kubelet_pleg_unhealthy;
+mod log;
 pub mod memory_pressure;
 pub mod node_not_joined;
 pub mod node_not_kubernetes;
+mod oom;
+pub mod oom_kill;
+pub mod oom_kill_system;
 pub mod pid_pressure;
 mod pressure;
+pub mod sandbox_image_missing;
 mod unit;
 pub mod unit_crash_looping;
 pub mod unit_disabled;
@@ -54,9 +67,12 @@ pub const ALL: &[&Check] = &[
     &unit_needs_daemon_reload::CHECK,
     &kubelet_config_missing::CHECK,
     &kubelet_config_invalid::CHECK,
+    &kubelet_config_unknown_field::CHECK,
     &kubelet_client_ca_missing::CHECK,
     &kubelet_kubeconfig_missing::CHECK,
     &kubelet_kubeconfig_invalid::CHECK,
+    &kubelet_flag_unknown::CHECK,
+    &kubelet_pleg_unhealthy::CHECK,
     &certificate_expired::CHECK,
     &certificate_expiring_soon::CHECK,
     &certificate_expiring::CHECK,
@@ -71,10 +87,16 @@ pub const ALL: &[&Check] = &[
     &cni_config_wrong_first::CHECK,
     &cni_config_ambiguous::CHECK,
     &cni_plugin_missing::CHECK,
+    &cni_runtime_file_missing::CHECK,
     &memory_pressure::CHECK,
     &disk_pressure::CHECK,
     &inode_pressure::CHECK,
     &pid_pressure::CHECK,
+    &oom_kill_system::CHECK,
+    &oom_kill::CHECK,
+    &sandbox_image_missing::CHECK,
+    &journal_unreadable::CHECK,
+    &journal_volatile::CHECK,
     &node_not_joined::CHECK,
     &node_not_kubernetes::CHECK,
 ];

@@ -2,26 +2,38 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::kubelet::Fault;
+use super::kubelet::{Fault, File, FileState};
 use super::{Blind, Sourced};
 
 /// The CNI configuration directory as the container runtime sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cni {
     pub runtime: Runtime,
+    /// The runtime's own configuration files, in the order they are read; later ones override.
+    #[serde(default)]
+    pub runtime_config: Vec<File>,
     pub conf_dir: Sourced<String>,
+    /// Where plugins are looked for, in order.
     pub bin_dirs: Vec<Sourced<String>>,
+    /// containerd's `max_conf_num`: how many files it loads, each a further interface of every pod. 0: all.
+    pub max_conf_num: Sourced<u64>,
     /// CRI-O's `cni_default_network`, if set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_network: Option<Sourced<String>>,
+    /// The runtime runs the plugin `loopback` for every pod, beside the network's own.
+    #[serde(default)]
+    pub needs_loopback: bool,
     /// False when the directory does not exist.
     pub conf_dir_exists: bool,
-    /// The directory's regular files in the runtime's order (bytes of the name).
+    /// What lies in the directory but directories, in the runtime's order (bytes of the name).
     pub files: Vec<ConfFile>,
-    /// For each plugin `type` (and `ipam.type`) that a loadable file names: its binary.
+    /// For each plugin (`type`, `ipam.type`) that a loadable file names: its binary.
     pub binaries: BTreeMap<String, Binary>,
-    /// Network plugins that left a mark on this node (a state directory, a socket): name → the mark.
-    pub installed: BTreeMap<String, String>,
+    /// Network plugins that are at work on this node, by [`Network::provider`].
+    pub installed: BTreeMap<String, Mark>,
+    /// What the loadable networks' plugins need besides their binaries.
+    #[serde(default)]
+    pub runtime_files: Vec<RuntimeFile>,
 }
 
 /// Who reads the directory; the rules differ.
@@ -30,8 +42,27 @@ pub struct Cni {
 pub enum Runtime {
     /// go-cni: the first file, and an invalid first file is fatal.
     Containerd,
-    /// ocicni: invalid files are skipped.
+    /// ocicni: files that are invalid, or whose plugins are missing, are skipped.
     CriO,
+    /// dockershim's successor skips as CRI-O does.
+    CriDockerd,
+}
+
+impl Runtime {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Containerd => "containerd",
+            Self::CriO => "CRI-O",
+            Self::CriDockerd => "cri-dockerd",
+        }
+    }
+
+    /// The runtime loads the first good file, rather than stopping at the first file.
+    #[must_use]
+    pub fn skips_bad_files(self) -> bool {
+        self != Self::Containerd
+    }
 }
 
 /// A file in the directory.
@@ -56,7 +87,9 @@ pub enum ConfState {
 /// A loadable configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
+    /// Empty where a .conf has none.
     pub name: String,
+    /// Empty where none is given, which means 0.1.0.
     pub cni_version: String,
     pub plugins: Vec<Plugin>,
     /// What it belongs to: `flannel`, `calico`, `cilium`, `podman`, `cri-o`, `bridge`…
@@ -77,9 +110,77 @@ pub struct Plugin {
 #[serde(rename_all = "kebab-case")]
 pub enum Binary {
     Found(String),
+    /// libcni takes the first regular file of that name, whether it can be run or not.
     NotExecutable(String),
     Missing,
+    /// In none of the runtime's plugin directories, but here.
+    Elsewhere(String),
     Unreadable(Blind),
+}
+
+impl Binary {
+    #[must_use]
+    pub fn cannot_run(&self) -> bool {
+        matches!(self, Self::Missing | Self::Elsewhere(_) | Self::NotExecutable(_))
+    }
+}
+
+/// How a network plugin shows that it is at work here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// A state file or socket of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The log directory of its pod: `/var/log/pods/kube-flannel_kube-flannel-ds-x7k2p_UID`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_logs: Option<String>,
+}
+
+impl Mark {
+    /// The path that shows it.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        self.path.as_deref().or(self.pod_logs.as_deref()).unwrap_or_default()
+    }
+}
+
+/// A file without which a plugin fails when it is run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeFile {
+    /// The provider whose plugin needs it.
+    pub provider: String,
+    pub path: String,
+    pub exists: bool,
+}
+
+impl Network {
+    /// Whether every plugin will refuse its `cniVersion`: no version of the specification up to 1.1.0 is this one.
+    /// A later 1.x is not judged.
+    #[must_use]
+    pub fn has_unknown_version(&self) -> bool {
+        if ["", "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"].contains(&self.cni_version.as_str()) {
+            return false;
+        }
+        let numbers: Option<Vec<u32>> = self.cni_version.split('.').map(|number| number.parse().ok()).collect();
+        !matches!(numbers.as_deref(), Some([1, minor, _]) if *minor > 0)
+    }
+
+    /// Every binary that is run for a pod in this network, in order; plugins and their address managers.
+    pub fn binaries(&self) -> impl Iterator<Item = &str> {
+        self.plugins.iter().flat_map(|plugin| std::iter::once(&plugin.kind).chain(&plugin.ipam)).map(String::as_str)
+    }
+
+    /// A network that comes with a tool, never with a cluster's network plugin.
+    #[must_use]
+    pub fn is_leftover(&self) -> bool {
+        matches!(self.provider.as_str(), "podman" | "cri-o" | "containerd-sample" | "nerdctl" | "loopback")
+    }
+
+    /// The generic plugins: a cluster's own, or a leftover; the file alone does not tell.
+    #[must_use]
+    pub fn is_generic(&self) -> bool {
+        matches!(self.provider.as_str(), "bridge" | "ptp" | "macvlan" | "ipvlan" | "host-device")
+    }
 }
 
 impl Cni {
@@ -88,6 +189,7 @@ impl Cni {
         self.files.iter().filter(|file| file.state != ConfState::OtherExtension)
     }
 
+    /// The valid ones among them.
     pub fn networks(&self) -> impl Iterator<Item = (&ConfFile, &Network)> {
         self.files.iter().filter_map(|file| match &file.state {
             ConfState::Network(network) => Some((file, network)),
@@ -95,24 +197,37 @@ impl Cni {
         })
     }
 
-    /// The file in effect. containerd stops at the first one even if it is invalid (`go-cni` opts.go
-    /// `loadFromConfDir`); CRI-O takes its default network, else the first loadable (`ocicni.go` `loadNetworks`).
-    #[must_use]
-    pub fn in_effect(&self) -> Option<(&ConfFile, &Network)> {
-        match self.runtime {
-            Runtime::Containerd => {
-                let first = self.candidates().next()?;
-                self.networks().find(|(file, _)| file.name == first.name)
-            }
-            Runtime::CriO => match &self.default_network {
-                Some(wanted) => self.networks().find(|(_, network)| network.name == wanted.value),
-                None => self.networks().find(|(_, network)| self.has_binaries(network)),
-            },
-        }
+    /// The files the runtime loads when all goes well: containerd the first `max_conf_num`, the others every one.
+    pub fn loads(&self) -> impl Iterator<Item = &ConfFile> {
+        let most = match (self.runtime, self.max_conf_num.value) {
+            (Runtime::Containerd, most) if most > 0 => usize::try_from(most).unwrap_or(usize::MAX),
+            _ => usize::MAX,
+        };
+        self.candidates().take(most)
     }
 
-    fn has_binaries(&self, network: &Network) -> bool {
-        network.plugins.iter().all(|plugin| !matches!(self.binaries.get(&plugin.kind), Some(Binary::Missing | Binary::NotExecutable(_))))
+    /// The network that pods get as eth0. containerd gives up at any invalid file among those it loads (go-cni `opts.go`
+    /// `loadFromConfDir`); CRI-O takes its default network, else the first whose plugins are all there (`ocicni.go` `loadNetworks`).
+    #[must_use]
+    pub fn in_effect(&self) -> Option<(&ConfFile, &Network)> {
+        if self.runtime.skips_bad_files() {
+            return self.networks().filter(|(_, network)| self.is_usable(network)).find(|(file, network)| match &self.default_network {
+                Some(wanted) => wanted.value == if network.name.is_empty() { &file.name } else { &network.name }.as_str(),
+                None => true,
+            });
+        }
+        if self.loads().any(|file| !matches!(file.state, ConfState::Network(_))) {
+            return None;
+        }
+        let first = self.loads().next()?;
+        self.networks().find(|(file, _)| file.name == first.name)
+    }
+
+    /// As ocicni's `ValidateNetworkList`: each plugin is there and takes this version. Address managers are not looked at.
+    #[must_use]
+    pub fn is_usable(&self, network: &Network) -> bool {
+        let found = |kind: &String| !self.binaries.get(kind).is_some_and(Binary::cannot_run);
+        !network.has_unknown_version() && network.plugins.iter().all(|plugin| found(&plugin.kind))
     }
 
     /// `/etc/cni/net.d/10-flannel.conflist`
@@ -122,6 +237,10 @@ impl Cni {
     }
 
     pub(super) fn blind_spots(&self) -> Vec<&Blind> {
+        let config = self.runtime_config.iter().filter_map(|file| match &file.state {
+            FileState::Unreadable(blind) => Some(blind),
+            _ => None,
+        });
         let files = self.files.iter().filter_map(|file| match &file.state {
             ConfState::Unreadable(blind) => Some(blind),
             _ => None,
@@ -130,6 +249,6 @@ impl Cni {
             Binary::Unreadable(blind) => Some(blind),
             _ => None,
         });
-        files.chain(binaries).collect()
+        config.chain(files).chain(binaries).collect()
     }
 }

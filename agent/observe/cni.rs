@@ -2,25 +2,43 @@
 
 use std::collections::BTreeMap;
 
+use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::host::{Host, ReadError};
-use crate::facts::cni::{Binary, ConfFile, ConfState, Network, Plugin, Runtime};
+use super::runtime::{self, Runtime};
+use crate::facts::cni::{Binary, ConfFile, ConfState, Mark, Network, Plugin, RuntimeFile};
 use crate::facts::kubelet::Fault;
 use crate::facts::{Blind, Cni, Kubelet, Sourced};
 
-/// libcni refuses larger files; so do we.
+/// go-cni refuses larger files (`opts.go` `MaxFileSize`); so do we.
 const CONF_LIMIT: u64 = 2 << 20;
-const CONF_DIR: &str = "/etc/cni/net.d";
-const BIN_DIRS: [&str; 2] = ["/opt/cni/bin", "/usr/lib/cni"];
-/// Marks that network plugins leave on a node while they are installed.
-const MARKS: [(&str, &str); 5] = [
-    ("flannel", "/run/flannel/subnet.env"),
-    ("calico", "/var/lib/calico/nodename"),
-    ("cilium", "/var/run/cilium/cilium.sock"),
-    ("weave", "/var/lib/weave/weave-netdata.db"),
-    ("antrea", "/var/run/antrea/cni.sock"),
+const POD_LOGS: &str = "/var/log/pods";
+/// Where packages install plugins: upstream's, Debian's, Fedora's.
+const PACKAGED: [&str; 3] = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"];
+
+/// A network plugin that runs as a pod on every node.
+struct Provider {
+    name: &'static str,
+    /// State that it keeps on a node while it is installed.
+    mark: Option<&'static str>,
+    /// How its DaemonSet's pods are called.
+    pod: &'static str,
+}
+
+const PROVIDERS: [Provider; 11] = [
+    Provider { name: "flannel", mark: Some("/run/flannel/subnet.env"), pod: "kube-flannel" },
+    Provider { name: "calico", mark: Some("/var/lib/calico/nodename"), pod: "calico-node-" },
+    Provider { name: "calico", mark: None, pod: "canal-" },
+    Provider { name: "cilium", mark: Some("/run/cilium/cilium.sock"), pod: "cilium-" },
+    Provider { name: "weave", mark: Some("/var/lib/weave/weave-netdata.db"), pod: "weave-net-" },
+    Provider { name: "antrea", mark: Some("/run/antrea/cni.sock"), pod: "antrea-agent-" },
+    Provider { name: "kindnet", mark: None, pod: "kindnet-" },
+    Provider { name: "aws-vpc", mark: Some("/run/aws-node/ipam.json"), pod: "aws-node-" },
+    Provider { name: "azure", mark: None, pod: "azure-cni-" },
+    Provider { name: "ovn-kubernetes", mark: None, pod: "ovnkube-node-" },
+    Provider { name: "kube-router", mark: None, pod: "kube-router-" },
 ];
 
 /// Reads the directory, every file in it and the plugins' binaries.
@@ -28,27 +46,38 @@ const MARKS: [(&str, &str); 5] = [
 /// # Errors
 /// Blind if the directory is there and cannot be listed.
 pub fn observe(host: &Host, kubelet: Option<&Kubelet>) -> Result<Cni, Blind> {
-    let endpoint = kubelet.and_then(|kubelet| kubelet.container_runtime_endpoint.as_ref()).map_or("", |endpoint| endpoint.value.as_str());
-    let runtime = if endpoint.contains("crio") { Runtime::CriO } else { Runtime::Containerd };
-    let listed = host.list(CONF_DIR)?;
-    let bin_dirs: Vec<_> = BIN_DIRS.into_iter().map(|dir| Sourced::default_value(dir.to_owned())).collect();
+    let Runtime { kind, config, conf_dir, bin_dirs, max_conf_num, default_network, needs_loopback, .. } = runtime::observe(host, kubelet);
+    let listed = host.list(&conf_dir.value)?;
     let conf_dir_exists = listed.is_some();
-    let mut files: Vec<ConfFile> = Vec::new();
+    let mut files = Vec::new();
+    let mut runtime_files = Vec::new();
     for name in listed.unwrap_or_default() {
-        let path = format!("{CONF_DIR}/{name}");
-        let directory = matches!(host.read(&path, 0), Err(ReadError::NotRegular("a directory")));
-        if !directory {
-            files.push(ConfFile { state: conf_state(host, &path), name });
+        if let Some(state) = conf_state(host, &conf_dir.value, &name, &mut runtime_files) {
+            files.push(ConfFile { name, state });
         }
     }
+    let networks = || files.iter().filter_map(network);
+    let loopback = needs_loopback && networks().next().is_some();
+    let kinds = networks().flat_map(Network::binaries).chain(loopback.then_some("loopback"));
     let mut binaries = BTreeMap::new();
-    for plugin in files.iter().filter_map(network).flat_map(|network| &network.plugins) {
-        for kind in std::iter::once(&plugin.kind).chain(&plugin.ipam) {
-            binaries.entry(kind.clone()).or_insert_with(|| binary(host, &bin_dirs, kind));
-        }
+    for kind in kinds {
+        binaries.entry(kind.to_owned()).or_insert_with(|| binary(host, &bin_dirs, kind));
     }
-    let installed = MARKS.into_iter().filter(|(_, mark)| host.exists(mark).unwrap_or(false)).map(|(name, mark)| (name.to_owned(), mark.to_owned())).collect();
-    Ok(Cni { runtime, conf_dir: Sourced::default_value(CONF_DIR.to_owned()), bin_dirs, default_network: None, conf_dir_exists, files, binaries, installed })
+    runtime_files.dedup();
+    Ok(Cni {
+        runtime: kind,
+        runtime_config: config,
+        conf_dir,
+        bin_dirs,
+        max_conf_num,
+        default_network,
+        needs_loopback,
+        conf_dir_exists,
+        files,
+        binaries,
+        installed: installed(host),
+        runtime_files,
+    })
 }
 
 fn network(file: &ConfFile) -> Option<&Network> {
@@ -58,43 +87,190 @@ fn network(file: &ConfFile) -> Option<&Network> {
     }
 }
 
-fn conf_state(host: &Host, path: &str) -> ConfState {
-    let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
+/// `None` for a directory, which libcni passes over (`ConfFiles`); a symlink to one is taken for a file.
+fn conf_state(host: &Host, dir: &str, name: &str, needs: &mut Vec<RuntimeFile>) -> Option<ConfState> {
+    let path = format!("{}/{name}", dir.trim_end_matches('/'));
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     if !matches!(extension, "conf" | "conflist" | "json") {
-        return ConfState::OtherExtension;
+        return (!is_directory(host, &path)).then_some(ConfState::OtherExtension);
     }
-    match host.read(path, CONF_LIMIT) {
-        Ok(bytes) => parse(&bytes, extension == "conflist").map_or_else(ConfState::Invalid, ConfState::Network),
+    if name.contains(char::REPLACEMENT_CHARACTER) {
+        return Some(ConfState::Unreadable(Blind::new(format!("{path}: the name is not UTF-8, and cannot be opened by it"))));
+    }
+    Some(match host.read(&path, CONF_LIMIT) {
+        Ok(bytes) => {
+            let dir = |name: &str| format!("{}/{name}", dir.trim_end_matches('/'));
+            match parse(&bytes, extension == "conflist", |network| drop_in_plugins(host, &dir(network))) {
+                Ok((network, value)) => {
+                    needs.extend(runtime_files(host, &network, &value));
+                    ConfState::Network(network)
+                }
+                Err(Refusal::Fault(fault)) => ConfState::Invalid(fault),
+                Err(Refusal::TooDeep) => ConfState::Unreadable(Blind::new(format!("{path}: nested more than 128 deep"))),
+            }
+        }
+        Err(ReadError::NotRegular("a directory")) if is_directory(host, &path) => return None,
+        Err(ReadError::Missing) => ConfState::Invalid(Fault::new(match host.link(&path) {
+            Some(target) => format!("a symlink to {target}, which does not exist"),
+            None => "it is gone".to_owned(),
+        })),
         Err(ReadError::Blind(blind)) => ConfState::Unreadable(blind),
         Err(error) => ConfState::Invalid(Fault::new(error.to_string())),
+    })
+}
+
+/// A directory itself, not a symlink to one.
+fn is_directory(host: &Host, path: &str) -> bool {
+    host.open_at(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).is_ok()
+}
+
+/// Why a file is no network.
+enum Refusal {
+    Fault(Fault),
+    /// Go's decoder goes deeper than ours.
+    TooDeep,
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
     }
 }
 
-/// As libcni: a list needs a name and plugins with types; a single configuration needs a type.
-fn parse(bytes: &[u8], list: bool) -> Result<Network, Fault> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| Fault::at(format!("not JSON: {error}"), error.line() as u64, error.column() as u64))?;
-    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let plugin = |value: &Value| -> Result<Plugin, Fault> {
-        let kind = text(value, "type");
-        // libcni looks plugins up by this name in the plugin directories: a path would leave them.
-        if kind.is_empty() || kind.contains('/') {
-            return Err(Fault::new("a plugin has no usable \"type\""));
+/// libcni's `NetworkConfFromBytes` for a list, `NetworkPluginConfFromBytes` for a single plugin (`libcni/conf.go`).
+fn parse(bytes: &[u8], list: bool, drop_ins: impl Fn(&str) -> Vec<Value>) -> Result<(Network, Value), Refusal> {
+    let text = String::from_utf8_lossy(bytes);
+    let value: Value = serde_json::from_str(&text).map_err(|error| {
+        if error.to_string().starts_with("recursion limit") {
+            return Refusal::TooDeep;
         }
-        let ipam = value.get("ipam").map(|ipam| text(ipam, "type")).filter(|kind| !kind.is_empty() && !kind.contains('/'));
-        Ok(Plugin { kind, ipam })
-    };
-    let name = text(&value, "name");
-    let plugins = match (list, value.get("plugins")) {
-        (true, Some(Value::Array(plugins))) if !plugins.is_empty() => plugins.iter().map(plugin).collect::<Result<Vec<_>, _>>()?,
-        (true, _) => return Err(Fault::new("a .conflist needs a non-empty list \"plugins\"")),
-        (false, Some(_)) => return Err(Fault::new("\"plugins\" belongs in a .conflist, not in a .conf or .json")),
-        (false, None) => vec![plugin(&value)?],
-    };
-    if list && name.is_empty() {
-        return Err(Fault::new("a .conflist needs a \"name\""));
-    }
+        let message = error.to_string();
+        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+        let hint = if text.starts_with('\u{feff}') { " (the file begins with a byte order mark)" } else { "" };
+        Refusal::Fault(Fault::at(format!("not JSON: {message}{hint}"), error.line() as u64, (error.column() as u64).max(1)))
+    })?;
+    let Some(object) = value.as_object() else { return Err(Fault::at(format!("JSON, but no object: it is {}", kind_of(&value)), 1, 1).into()) };
+    let (name, plugins) = if list { conflist(&text, object, drop_ins)? } else { conf(&text, object)? };
+    let cni_version = version(&text, object, list)?;
     let provider = provider(&name, &plugins);
-    Ok(Network { name, cni_version: text(&value, "cniVersion"), plugins, provider })
+    Ok((Network { name, cni_version, plugins, provider }, value))
+}
+
+/// A `.conflist`: its keys are looked up as they are written; a name, and plugins that each have a type.
+fn conflist(text: &str, object: &Map<String, Value>, drop_ins: impl Fn(&str) -> Vec<Value>) -> Result<(String, Vec<Plugin>), Fault> {
+    let name = match object.get("name") {
+        Some(Value::String(name)) => name.clone(),
+        Some(other) => return Err(at_key(text, "name", format!("\"name\" is {}, where a string is expected", kind_of(other)))),
+        None => return Err(Fault::new("a .conflist needs a \"name\"")),
+    };
+    let written = match object.get("plugins") {
+        Some(Value::Array(plugins)) if plugins.is_empty() => return Err(at_key(text, "plugins", "\"plugins\" is empty".to_owned())),
+        Some(Value::Array(plugins)) => plugins.clone(),
+        Some(other) => return Err(at_key(text, "plugins", format!("\"plugins\" is {}, where a list is expected", kind_of(other)))),
+        // libcni 1.3 looks in a directory of the network's name beside the file.
+        None => drop_ins(&name),
+    };
+    if written.is_empty() {
+        let hint = if object.contains_key("type") { ": this is a single plugin, which belongs in a .conf" } else { "" };
+        return Err(Fault::new(format!("a .conflist needs a list \"plugins\"{hint}")));
+    }
+    let plugins = written.iter().enumerate().map(|(index, value)| {
+        let named = format!("plugin {} of {}", index + 1, written.len());
+        let object = value.as_object().ok_or_else(|| Fault::new(format!("{named} is {}, where an object is expected", kind_of(value))))?;
+        plugin(object).map_err(|message| at_key(text, "plugins", format!("{named}: {message}")))
+    });
+    Ok((name, plugins.collect::<Result<_, _>>()?))
+}
+
+/// A `.conf` or `.json`: one plugin; its keys are matched in any case, as Go does for a struct.
+fn conf(text: &str, object: &Map<String, Value>) -> Result<(String, Vec<Plugin>), Fault> {
+    let plugin = plugin(object).map_err(|message| {
+        let hint = if object.contains_key("plugins") { ": \"plugins\" belongs in a .conflist" } else { "" };
+        at_key(text, if hint.is_empty() { "type" } else { "plugins" }, format!("{message}{hint}"))
+    })?;
+    Ok((string(object, "name").unwrap_or_default().unwrap_or_default(), vec![plugin]))
+}
+
+/// `types.PluginConf`: what has another type is refused, and the type may not be missing.
+fn plugin(object: &Map<String, Value>) -> Result<Plugin, String> {
+    for key in ["cniVersion", "name"] {
+        string(object, key)?;
+    }
+    let kind = string(object, "type")?.filter(|kind| !kind.is_empty()).ok_or("it has no \"type\"")?;
+    let ipam = match any_case(object, "ipam") {
+        None | Some(Value::Null) => None,
+        Some(Value::Object(ipam)) => string(ipam, "type")?.filter(|kind| !kind.is_empty()),
+        Some(other) => return Err(format!("\"ipam\" is {}, where an object is expected", kind_of(other))),
+    };
+    match any_case(object, "capabilities") {
+        None | Some(Value::Null) => {}
+        Some(Value::Object(capabilities)) if capabilities.values().all(|value| value.is_boolean() || value.is_null()) => {}
+        Some(_) => return Err("\"capabilities\" is no object of true and false".to_owned()),
+    }
+    Ok(Plugin { kind, ipam })
+}
+
+/// The newest of `cniVersions` that is implemented, else `cniVersion`.
+fn version(text: &str, object: &Map<String, Value>, list: bool) -> Result<String, Fault> {
+    if !list {
+        return Ok(string(object, "cniVersion").unwrap_or_default().unwrap_or_default());
+    }
+    let own = match object.get("cniVersion") {
+        None => String::new(),
+        Some(Value::String(version)) => version.clone(),
+        Some(other) => return Err(at_key(text, "cniVersion", format!("\"cniVersion\" is {}, where a string is expected", kind_of(other)))),
+    };
+    let Some(versions) = object.get("cniVersions") else { return Ok(own) };
+    let numbers = |version: &str| -> Option<Vec<u64>> { version.split('.').map(|number| number.parse().ok()).collect() };
+    let wrong = || at_key(text, "cniVersions", "\"cniVersions\" is no list of versions".to_owned());
+    let mut best = (Vec::new(), own.clone());
+    for version in versions.as_array().ok_or_else(wrong)?.iter().filter_map(Value::as_str).chain(Some(own.as_str()).filter(|own| !own.is_empty())) {
+        let numbers = numbers(version).ok_or_else(wrong)?;
+        if numbers.as_slice() <= [1, 1, 0].as_slice() && numbers > best.0 {
+            best = (numbers, version.to_owned());
+        }
+    }
+    Ok(best.1)
+}
+
+/// A string, or nothing; another type is refused.
+fn string(object: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
+    match any_case(object, key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(other) => Err(format!("\"{key}\" is {}, where a string is expected", kind_of(other))),
+    }
+}
+
+fn any_case<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
+    object.get(key).or_else(|| object.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value))
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// A fault at the first line on which the key stands.
+fn at_key(text: &str, key: &str, message: String) -> Fault {
+    let quoted = format!("\"{key}\"");
+    match text.lines().enumerate().find_map(|(index, line)| Some((index, line.find(&quoted)?))) {
+        Some((line, column)) => Fault::at(message, line as u64 + 1, column as u64 + 1),
+        None => Fault::new(message),
+    }
+}
+
+/// Plugins in files of their own, below a directory of the network's name (`NetworkPluginConfsFromFiles`).
+fn drop_in_plugins(host: &Host, dir: &str) -> Vec<Value> {
+    let names = host.list(dir).ok().flatten().unwrap_or_default();
+    let files = names.iter().filter(|name| name.rsplit_once('.').is_some_and(|(_, extension)| extension == "conf")).take(100);
+    files.filter_map(|name| serde_json::from_slice(&host.read(&format!("{dir}/{name}"), CONF_LIMIT).ok()?).ok()).collect()
 }
 
 /// Whose network it is, by its plugins and, for the shared bridge plugin, by its name.
@@ -103,32 +279,146 @@ fn provider(name: &str, plugins: &[Plugin]) -> String {
     match first {
         "cilium-cni" => "cilium",
         "weave-net" => "weave",
+        "aws-cni" => "aws-vpc",
+        "azure-vnet" => "azure",
+        "ovn-k8s-cni-overlay" => "ovn-kubernetes",
+        "multus-shim" => "multus",
         "bridge" if name == "podman" => "podman",
-        "bridge" if name == "crio" => "cri-o",
+        "bridge" if matches!(name, "crio" | "crio-bridge") => "cri-o",
+        "bridge" if name == "containerd-net" => "containerd-sample",
+        "bridge" if name == "nerdctl" || name == "nerdctl-bridge" => "nerdctl",
         "ptp" if name == "kindnet" => "kindnet",
         other => other,
     }
     .to_owned()
 }
 
+/// What the network's plugin opens before it can do anything. On a disk that does not run, /run says nothing.
+fn runtime_files(host: &Host, network: &Network, value: &Value) -> Vec<RuntimeFile> {
+    let plugins = value.get("plugins").and_then(Value::as_array).map_or_else(|| std::slice::from_ref(value), Vec::as_slice);
+    let text = |of: &Value, keys: &[&str]| keys.iter().try_fold(of, |value, key| value.get(key)).and_then(Value::as_str).map(str::to_owned);
+    let paths = plugins.iter().filter_map(|plugin| match plugin.get("type")?.as_str()? {
+        "flannel" => Some(text(plugin, &["subnetFile"]).unwrap_or_else(|| "/run/flannel/subnet.env".to_owned())),
+        "calico" => text(plugin, &["kubernetes", "kubeconfig"]),
+        "cilium-cni" => Some("/run/cilium/cilium.sock".to_owned()),
+        "multus-shim" => Some("/run/multus/multus.sock".to_owned()),
+        _ => None,
+    });
+    let told = |path: &String| path.starts_with('/') && (host.is_live() || !["/run/", "/var/run/"].iter().any(|run| path.starts_with(run)));
+    let exists = |path: String| Some(RuntimeFile { provider: network.provider.clone(), exists: host.exists(&path).ok()?, path });
+    paths.filter(told).filter_map(exists).collect()
+}
+
+/// As libcni's `FindInPath`: the first regular file of that name.
 fn binary(host: &Host, dirs: &[Sourced<String>], kind: &str) -> Binary {
     // A tree without any plugin directory is a partial copy of a node: it cannot tell what was installed.
-    if !host.is_live() && !dirs.iter().any(|dir| host.exists(&dir.value).unwrap_or(true)) {
-        return Binary::Unreadable(Blind::new("no CNI plugin directory in this tree").grant("copy or mount /opt/cni/bin below the root"));
+    if !host.is_live() && !dirs.iter().map(|dir| dir.value.as_str()).chain(PACKAGED).any(|dir| host.exists(dir).unwrap_or(true)) {
+        let dirs: Vec<_> = dirs.iter().map(|dir| dir.value.as_str()).collect();
+        return Binary::Unreadable(Blind::new("no CNI plugin directory in this tree").grant(format!("copy or mount {} below the root", dirs.join(" or "))));
     }
-    let mut found = Binary::Missing;
-    for dir in dirs {
+    // A name with a slash is looked for nowhere.
+    for dir in dirs.iter().filter(|_| !kind.contains('/')) {
         let path = format!("{}/{kind}", dir.value);
         match host.open_at(&path, OFlag::O_PATH) {
             Ok(fd) => match nix::sys::stat::fstatat(&fd, "", AtFlags::AT_EMPTY_PATH) {
-                Ok(stat) if stat.st_mode & 0o170_000 == 0o100_000 && stat.st_mode & 0o111 != 0 => return Binary::Found(path),
-                _ => found = Binary::NotExecutable(path),
+                Ok(stat) if stat.st_mode & 0o170_000 != 0o100_000 => {}
+                Ok(stat) if stat.st_mode & 0o111 != 0 => return Binary::Found(path),
+                _ => return Binary::NotExecutable(path),
             },
-            Err(nix::errno::Errno::EACCES | nix::errno::Errno::EPERM) => {
-                found = Binary::Unreadable(Blind::new(format!("{path}: permission denied")).grant("grant CAP_DAC_READ_SEARCH"));
+            Err(Errno::EACCES | Errno::EPERM) => {
+                return Binary::Unreadable(Blind::new(format!("{path}: permission denied")).grant("run as root, or grant CAP_DAC_READ_SEARCH"));
             }
             Err(_) => {}
         }
     }
-    found
+    let elsewhere = PACKAGED.into_iter().map(|dir| format!("{dir}/{kind}")).find(|path| !kind.contains('/') && host.exists(path).unwrap_or(false));
+    elsewhere.map_or(Binary::Missing, Binary::Elsewhere)
+}
+
+/// By what they keep on the node, and by their pods' log directories.
+fn installed(host: &Host) -> BTreeMap<String, Mark> {
+    let pods = host.list(POD_LOGS).ok().flatten().unwrap_or_default();
+    let mut installed: BTreeMap<String, Mark> = BTreeMap::new();
+    for provider in PROVIDERS {
+        let path = provider.mark.filter(|mark| host.exists(mark).unwrap_or(false)).map(str::to_owned);
+        let of_daemon_set = |pod: &&str| pod.starts_with(provider.pod) && !pod.starts_with("cilium-operator") && !pod.starts_with("cilium-envoy");
+        let pod = pods.iter().find(|dir| dir.split('_').nth(1).as_ref().is_some_and(of_daemon_set));
+        if path.is_some() || pod.is_some() {
+            let mark = installed.entry(provider.name.to_owned()).or_default();
+            mark.path = path.or(mark.path.take());
+            mark.pod_logs = pod.map(|dir| format!("{POD_LOGS}/{dir}")).or(mark.pod_logs.take());
+        }
+    }
+    installed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str, list: bool) -> String {
+        match parse(text.as_bytes(), list, |_| Vec::new()) {
+            Ok((network, _)) => panic!("{text} was taken: {network:?}"),
+            Err(Refusal::TooDeep) => "too deep".to_owned(),
+            Err(Refusal::Fault(fault)) => fault.place("f") + " " + &fault.message,
+        }
+    }
+
+    fn taken(text: &str, list: bool) -> Network {
+        match parse(text.as_bytes(), list, |_| Vec::new()) {
+            Ok((network, _)) => network,
+            Err(Refusal::TooDeep) => panic!("{text} was refused as too deep"),
+            Err(Refusal::Fault(fault)) => panic!("{text} was refused: {fault:?}"),
+        }
+    }
+
+    /// The outcomes are those of libcni's conf.go; the places are ours.
+    #[test]
+    fn what_libcni_refuses_is_refused_with_its_place() {
+        for (text, list, message) in [
+            ("", true, "f:1:1 not JSON: EOF while parsing a value"),
+            ("{\n  \"name\": \"x\",\n}", true, "f:3:1 not JSON: trailing comma"),
+            ("{} {}", true, "f:1:4 not JSON: trailing characters"),
+            ("[]", true, "f:1:1 JSON, but no object: it is a list"),
+            ("\u{feff}{}", true, "f:1:1 not JSON: expected value (the file begins with a byte order mark)"),
+            ("{\"plugins\":[{\"type\":\"a\"}]}", true, "f a .conflist needs a \"name\""),
+            ("{\"name\":5,\"plugins\":[{\"type\":\"a\"}]}", true, "f:1:2 \"name\" is a number, where a string is expected"),
+            ("{\"name\":\"n\"}", true, "f a .conflist needs a list \"plugins\""),
+            ("{\"name\":\"n\",\"type\":\"bridge\"}", true, "f a .conflist needs a list \"plugins\": this is a single plugin, which belongs in a .conf"),
+            ("{\"name\":\"n\",\n\"plugins\":[]}", true, "f:2:1 \"plugins\" is empty"),
+            ("{\"name\":\"n\",\"plugins\":{}}", true, "f:1:13 \"plugins\" is an object, where a list is expected"),
+            ("{\"name\":\"n\",\"plugins\":[{}]}", true, "f:1:13 plugin 1 of 1: it has no \"type\""),
+            ("{\"name\":\"n\",\"plugins\":[3]}", true, "f plugin 1 of 1 is a number, where an object is expected"),
+            ("{\"name\":\"n\",\"cniVersion\":1,\"plugins\":[{\"type\":\"a\"}]}", true, "f:1:13 \"cniVersion\" is a number, where a string is expected"),
+            ("{\"name\":\"n\",\"plugins\":[{\"type\":\"a\"}]}", false, "f:1:13 it has no \"type\": \"plugins\" belongs in a .conflist"),
+            ("{\"name\":\"n\"}", false, "f it has no \"type\""),
+            ("{\"type\":\"\"}", false, "f:1:2 it has no \"type\""),
+            ("{\"type\":[\"a\"]}", false, "f:1:2 \"type\" is a list, where a string is expected"),
+            ("{\"type\":\"a\",\"ipam\":\"dhcp\"}", false, "f:1:2 \"ipam\" is a string, where an object is expected"),
+            ("{\"type\":\"a\",\"capabilities\":{\"ips\":\"yes\"}}", false, "f:1:2 \"capabilities\" is no object of true and false"),
+        ] {
+            assert_eq!(refused(text, list), message, "{text}");
+        }
+        assert_eq!(refused(&"[".repeat(100_000), true), "too deep");
+    }
+
+    #[test]
+    fn what_libcni_takes_is_taken() {
+        // A .conf needs no name, and Go matches the keys of a struct in any case.
+        assert_eq!(taken("{\"Type\":\"ptp\",\"IPAM\":{\"type\":\"host-local\"}}", false).binaries().collect::<Vec<_>>(), ["ptp", "host-local"]);
+        assert_eq!(taken("{\"name\":\"\",\"plugins\":[{\"type\":\"a\"}]}", true).name, "");
+        assert_eq!(
+            taken("{\"name\":\"n\",\"cniVersion\":\"0.3.1\",\"cniVersions\":[\"1.0.0\",\"1.1.0\",\"9.0.0\"],\"plugins\":[{\"type\":\"a\"}]}", true).cni_version,
+            "1.1.0"
+        );
+        // Bytes that are no UTF-8 are replaced by Go's decoder, not refused.
+        assert!(parse(b"{\"type\":\"a\",\"name\":\"\xff\"}", false, |_| Vec::new()).is_ok());
+    }
+
+    #[test]
+    fn a_version_that_no_plugin_knows_is_told_from_a_later_one() {
+        let version = |version: &str| taken(&format!("{{\"type\":\"a\",\"cniVersion\":\"{version}\"}}"), false).has_unknown_version();
+        assert!(["0.5.0", "1.0.5", "2.0.0", "v1.0.0", "1.0", "latest"].into_iter().all(version));
+        assert!(!["", "0.1.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0", "1.2.0"].into_iter().any(version));
+    }
 }

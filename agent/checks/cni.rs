@@ -1,0 +1,74 @@
+//! What the CNI checks share: the directory as the runtime sees it.
+
+use crate::facts::cni::{Cni, ConfFile, ConfState, Network};
+use crate::facts::{Blind, Facts};
+use crate::finding::Finding;
+
+/// Lines of a directory that are shown.
+const SHOWN: usize = 12;
+
+/// The facts, where there is anything to judge: `None` on a machine that is no node.
+pub(super) fn judged(facts: &Facts) -> Result<Option<&Cni>, Blind> {
+    let cni = facts.cni.ok()?;
+    Ok(facts.is_kubernetes_node().then_some(cni))
+}
+
+/// Every file in the runtime's order, with what the runtime makes of it.
+pub(super) fn listing(cni: &Cni, mut finding: Finding) -> Finding {
+    for file in cni.files.iter().take(SHOWN) {
+        finding = finding.evidence(cni.path_of(file), describe(cni, file));
+    }
+    let rest = cni.files.len().saturating_sub(SHOWN);
+    if rest > 0 {
+        finding = finding.evidence(cni.conf_dir.value.clone(), format!("and {rest} more files"));
+    }
+    finding
+}
+
+fn describe(cni: &Cni, file: &ConfFile) -> String {
+    match &file.state {
+        ConfState::Network(network) => format!("{}: {}", standing(cni, file, network), identity(network)),
+        ConfState::Invalid(fault) if cni.runtime.skips_bad_files() => format!("skipped: {}", fault.message),
+        ConfState::Invalid(fault) => format!("invalid: {}", fault.message),
+        ConfState::OtherExtension => "not looked at: no .conf, .conflist or .json".to_owned(),
+        ConfState::Unreadable(blind) => blind.reason.clone(),
+    }
+}
+
+fn standing(cni: &Cni, file: &ConfFile, network: &Network) -> &'static str {
+    if cni.in_effect().is_some_and(|(effective, _)| effective.name == file.name) {
+        "in effect"
+    } else if cni.runtime.skips_bad_files() && network.has_unknown_version() {
+        "skipped, its cniVersion is unknown"
+    } else if cni.runtime.skips_bad_files() && !cni.is_usable(network) {
+        "skipped, its plugin is missing"
+    } else if !cni.runtime.skips_bad_files() && cni.max_conf_num.value != 1 && cni.loads().any(|loaded| loaded.name == file.name) {
+        "a further interface"
+    } else {
+        "ignored"
+    }
+}
+
+/// `flannel (network cbr0: flannel, portmap)`
+pub(super) fn identity(network: &Network) -> String {
+    let name = if network.name.is_empty() { String::new() } else { format!("network {}: ", network.name) };
+    let plugins = network.plugins.iter().map(|plugin| match &plugin.ipam {
+        Some(ipam) => format!("{} with {ipam}", plugin.kind),
+        None => plugin.kind.clone(),
+    });
+    format!("{} ({name}{})", network.provider, plugins.collect::<Vec<_>>().join(", "))
+}
+
+/// Takes a file out of the runtime's sight without losing it; every runtime notices by itself.
+pub(super) fn put_aside(path: &str) -> String {
+    format!("mv {path} {path}.disabled  # no restart: the runtime watches the directory")
+}
+
+/// Where to look when the network plugin's pod should have done something.
+pub(super) fn look_at_its_pod(facts: &Facts, cni: &Cni, provider: Option<&str>) -> String {
+    let pod = cni.installed.iter().filter(|(name, _)| provider.is_none_or(|provider| provider == *name)).find_map(|(_, mark)| mark.pod_logs.as_deref());
+    match pod {
+        Some(logs) => format!("tail -n 20 {logs}/*/*.log  # the network plugin's pod on this node"),
+        None => format!("kubectl get pods -A -o wide --field-selector spec.nodeName={}  # does the network plugin's pod run here?", facts.node_name()),
+    }
+}

@@ -1,0 +1,392 @@
+//! `nodetriage serve`: observers that put facts on the board, one diagnosis at a time, and a server that reads the last one.
+//!
+//! One thread runs everything but blocking looks at the node. A new fact wakes the diagnosis; what is served is the last
+//! [`Snapshot`], so that a request costs no look at the node and never waits for one.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::config::Config;
+use crate::diagnose::Report;
+use crate::facts::units::{Active, Unit};
+use crate::facts::{Blind, Certificates, Cni, Domain, Facts, Kubelet, Node, Observed, Timestamp};
+use crate::finding::Severity;
+use crate::history::History;
+use crate::listen;
+use crate::observe::board::Board;
+use crate::observe::files_watch::{FilesWatch, directories};
+use crate::observe::host::Host;
+use crate::observe::look::Look;
+use crate::observe::{self, units};
+use crate::publish::{Latest, Snapshot, Unwell, http};
+use crate::state::{State, StateFile};
+
+/// Longest wait for a look at files: the disk of a node under pressure is slow, a dead mount never answers.
+const LOOK: Duration = Duration::from_secs(10);
+/// Between two diagnoses, so that a flood of facts costs a bounded share of a core.
+const SPACING: Duration = Duration::from_millis(20);
+/// A diagnosis without news: certificates end, and findings settle, by the clock alone.
+const TICK: Duration = Duration::from_secs(30);
+/// Files change in bursts (kubeadm writes a dozen); they are read once.
+const FILES_BURST: Duration = Duration::from_millis(30);
+/// From SIGTERM to the end, whatever hangs.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// If the address cannot be listened on.
+pub fn serve(host: Host, config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(16).build()?;
+    let served = runtime.block_on(run(Arc::new(host), Arc::new(config)));
+    // Not dropped: that would wait for a look that hangs.
+    runtime.shutdown_background();
+    served
+}
+
+async fn run(host: Arc<Host>, config: Arc<Config>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let listener = TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+    let address = listener.local_addr()?;
+    tracing::info!("listening on http://{address}/, looking at {}", host.path().display());
+
+    let health = Arc::new(Health::default());
+    let board = Arc::new(Board::new(Facts::unobserved(Timestamp::from(SystemTime::now()), observe::node::observe(&host, config.node_name.clone(), None))));
+    let (publish, latest) = watch::channel(None);
+    let (stop, stopped) = oneshot::channel();
+    let diagnosing = tokio::spawn(diagnose(Arc::clone(&board), Arc::clone(&config), Arc::clone(&health), publish, stopped));
+    let mut tasks = JoinSet::new();
+    supervise(&mut tasks, &host, &config, &board);
+    let unwell: Unwell = {
+        let health = Arc::clone(&health);
+        Arc::new(move || health.unwell())
+    };
+    let router = http::router(latest.clone(), Arc::clone(&unwell));
+    tasks.spawn(named("http", listen::serve(listener, router)));
+    tasks.spawn(named("systemd", tell_systemd(latest, unwell, address)));
+
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            Some(ended) = tasks.join_next() => {
+                let who = match ended {
+                    Ok(who) => who.to_owned(),
+                    Err(error) => format!("a task: {error}"),
+                };
+                tracing::error!("{who} has ended: restart nodetriage");
+                health.died(&who);
+            }
+        }
+    }
+    tracing::info!("asked to end");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let _ = stop.send(());
+    let _ = timeout(FAREWELL, diagnosing).await;
+    Ok(())
+}
+
+/// The name of a task comes back when it ends, which none of them should.
+async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
+    task.await;
+    name
+}
+
+/// Starts the observers. Each owns its domains.
+fn supervise(tasks: &mut JoinSet<&'static str>, host: &Arc<Host>, config: &Arc<Config>, board: &Arc<Board>) {
+    let own = || (Arc::clone(host), Arc::clone(config), Arc::clone(board));
+    let (host, config, board) = own();
+    tasks.spawn(named("the observer of units", interim_units(host, config, board)));
+    let (host, config, board) = own();
+    tasks.spawn(named("the observer of files", files(host, config, board)));
+    let (host, config, board) = own();
+    tasks.spawn(named("the observer of pressure", pressure(host, config, board)));
+}
+
+/// Kubelet configuration, certificates and CNI: read again when a file changes, when the kubelet's unit does, or after the resync.
+async fn files(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
+    let mut looks = FileLooks { kubelet: Look::new(LOOK), certificates: Look::new(LOOK), cni: Look::new(LOOK) };
+    let mut watched = board.read(directories);
+    let mut again = false;
+    loop {
+        // The watch stands before the files are read: a change in between is not lost.
+        let watch = FilesWatch::new(&host, &watched);
+        if let Err(error) = &watch {
+            tracing::warn!("no inotify ({error}): changed files are seen at the next resync only; raise fs.inotify.max_user_instances");
+        }
+        let kubelet_unit = board.read(kubelet_unit);
+        look_at_files(&mut looks, &host, &config, &board).await;
+        let wanted = board.read(directories);
+        if wanted != watched {
+            watched = wanted;
+            // What was read has named other directories: watch those and read once more.
+            again = !again;
+            if again {
+                continue;
+            }
+        }
+        again = false;
+        tokio::select! {
+            () = changed(watch.as_ref().ok()) => sleep(FILES_BURST).await,
+            () = unit_changed(&board, kubelet_unit) => {}
+            () = sleep(jittered(config.intervals.resync)) => {}
+        }
+    }
+}
+
+async fn changed(watch: Option<&FilesWatch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What of the units decides how the kubelet is configured: its unit without what changes as it runs.
+fn kubelet_unit(facts: &Facts) -> Option<Unit> {
+    let unit = facts.units.known()?.get("kubelet.service")?.clone();
+    let active = unit.active.map(|active| Active { main_pid: active.main_pid, ..Active::default() });
+    Some(Unit { active, ..unit })
+}
+
+async fn unit_changed(board: &Board, before: Option<Unit>) {
+    let mut news = board.news();
+    while board.read(kubelet_unit) == before && news.changed().await.is_ok() {}
+}
+
+/// What is read from files; each look can hang without the others.
+struct FileLooks {
+    /// The node's name hangs on the kubelet's configuration.
+    kubelet: Look<((Node, Kubelet), Duration)>,
+    certificates: Look<(Certificates, Duration)>,
+    cni: Look<(Result<Cni, Blind>, Duration)>,
+}
+
+async fn look_at_files(looks: &mut FileLooks, host: &Arc<Host>, config: &Arc<Config>, board: &Arc<Board>) {
+    let (at, name) = (Arc::clone(host), config.node_name.clone());
+    let units = board.read(|facts| facts.units.clone());
+    let look = move || {
+        let kubelet = observe::kubelet::observe(&at, &units);
+        (observe::node::observe(&at, name, Some(&kubelet)), kubelet)
+    };
+    let seen = looks.kubelet.at(move || timed(look));
+    let kubelet = match seen.await {
+        Ok(((node, kubelet), took)) => {
+            let known = kubelet.clone();
+            board.put(Domain::Kubelet, took, |facts| {
+                facts.node = node;
+                facts.kubelet = Observed::Known(kubelet);
+            });
+            Some(known)
+        }
+        Err(blind) => {
+            board.put(Domain::Kubelet, LOOK, |facts| facts.kubelet = Observed::Unknown(blind));
+            None
+        }
+    };
+    tokio::join!(look_at_cni(&mut looks.cni, host, board, kubelet.clone()), look_at_certificates(&mut looks.certificates, host, board, kubelet));
+}
+
+async fn look_at_cni(look: &mut Look<(Result<Cni, Blind>, Duration)>, host: &Arc<Host>, board: &Board, kubelet: Option<Kubelet>) {
+    let at = Arc::clone(host);
+    match look.at(move || timed(|| observe::cni::observe(&at, kubelet.as_ref()))).await {
+        Ok((cni, took)) => board.put(Domain::Cni, took, |facts| facts.cni = cni.into()),
+        Err(blind) => board.put(Domain::Cni, LOOK, |facts| facts.cni = Observed::Unknown(blind)),
+    }
+}
+
+async fn look_at_certificates(look: &mut Look<(Certificates, Duration)>, host: &Arc<Host>, board: &Board, kubelet: Option<Kubelet>) {
+    let at = Arc::clone(host);
+    let seen = match kubelet {
+        Some(kubelet) => look.at(move || timed(|| observe::certificates::observe(&at, &kubelet, &[]))).await,
+        None => Err(Blind::new("which certificates are in use is in the kubelet's configuration, which cannot be seen")),
+    };
+    match seen {
+        Ok((certificates, took)) => board.put(Domain::Certificates, took, |facts| facts.certificates = Observed::Known(certificates)),
+        Err(blind) => board.put(Domain::Certificates, LOOK, |facts| facts.certificates = Observed::Unknown(blind)),
+    }
+}
+
+fn timed<T>(look: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let seen = look();
+    (seen, start.elapsed())
+}
+
+/// The kubelet's own rhythm is 10 s (`pkg/kubelet/kubelet.go` `evictionMonitoringPeriod`).
+async fn pressure(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
+    let mut look = Look::new(LOOK);
+    let mut news = board.news();
+    // Which file systems to measure is in the kubelet's configuration.
+    while board.read(|facts| !facts.observed.contains_key(&Domain::Kubelet)) && news.changed().await.is_ok() {}
+    loop {
+        let (at, kubelet) = (Arc::clone(&host), board.read(|facts| facts.kubelet.known().cloned()));
+        let seen = match kubelet {
+            Some(kubelet) => look.at(move || timed(|| observe::pressure::observe(&at, &kubelet))).await,
+            None => Err(Blind::new("which file systems count is in the kubelet's configuration, which cannot be seen")),
+        };
+        match seen {
+            Ok((pressure, took)) => board.put(Domain::Pressure, took, |facts| facts.pressure = Observed::Known(pressure)),
+            Err(blind) => board.put(Domain::Pressure, LOOK, |facts| facts.pressure = Observed::Unknown(blind)),
+        }
+        sleep(jittered(config.intervals.pressure)).await;
+    }
+}
+
+/// Ten percent more or less, so that ten thousand agents started together do not work together.
+fn jittered(interval: Duration) -> Duration {
+    use std::hash::{BuildHasher as _, RandomState};
+    let random = RandomState::new().hash_one(0_u8);
+    #[allow(clippy::cast_precision_loss)] // a share of a tenth needs no precision
+    let share = 0.9 + 0.2 * (random as f64 / u64::MAX as f64);
+    interval.mul_f64(share)
+}
+
+/// Diagnoses whenever there is news, publishes, and remembers; until it is told to stop.
+async fn diagnose(
+    board: Arc<Board>,
+    config: Arc<Config>,
+    health: Arc<Health>,
+    publish: watch::Sender<Option<Arc<Snapshot>>>,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let mut memory = Memory::open(config.state_dir.as_deref(), &board);
+    let mut news = board.news();
+    loop {
+        let facts = board.facts();
+        // Before every domain has been looked at, nothing is said, or what is not known yet would look healthy.
+        if Domain::ALL.iter().all(|domain| facts.observed.contains_key(domain)) {
+            let report = memory.history.diagnose(&facts, &config);
+            log_changes(publish.borrow().as_deref().map(|last| &last.report), &report);
+            memory.write(false);
+            publish.send_replace(Some(Arc::new(Snapshot::new(report, facts))));
+        }
+        health.beat();
+        tokio::select! {
+            _ = &mut stopped => break,
+            changed = news.changed() => if changed.is_err() { break },
+            () = sleep(TICK) => {}
+        }
+        // Facts that come together are judged together.
+        tokio::select! {
+            _ = &mut stopped => break,
+            () = sleep(SPACING.saturating_sub(health.since_beat())) => {}
+        }
+        news.mark_unchanged();
+    }
+    memory.write(true);
+}
+
+/// The history, and the file that keeps it over a restart.
+struct Memory {
+    history: History,
+    file: Option<StateFile>,
+    boot_id: Option<String>,
+}
+
+impl Memory {
+    fn open(directory: Option<&Path>, board: &Board) -> Self {
+        let boot_id = board.read(|facts| facts.node.boot_id.clone());
+        let Some(directory) = directory else { return Self { history: History::default(), file: None, boot_id } };
+        let (file, state, error) = StateFile::open(directory);
+        if let Some(error) = error {
+            tracing::warn!("{}: {error}; starting without it: findings count from now", directory.join("state.json").display());
+        }
+        Self { history: History::resume(state.findings), file: Some(file), boot_id }
+    }
+
+    fn write(&mut self, stopped_cleanly: bool) {
+        let Some(file) = &mut self.file else { return };
+        let state = State { boot_id: self.boot_id.clone(), stopped_cleanly, findings: self.history.remember(), ..State::default() };
+        if let Err(error) = file.write(state) {
+            tracing::warn!("cannot keep state ({error}): after a restart, findings count from then");
+            self.file = None;
+        }
+    }
+}
+
+/// One line in the log for each finding that appears or clears.
+fn log_changes(before: Option<&Report>, now: &Report) {
+    let empty = Vec::new();
+    let before = before.map_or(&empty, |report| &report.findings);
+    for finding in &now.findings {
+        if !before.iter().any(|other| other.reference() == finding.reference()) {
+            let mut line = format!("{} {}: {}", finding.code, finding.subject, finding.summary);
+            if let Some(cause) = finding.explained_by.first() {
+                let _ = write!(line, " (because of {} {})", cause.code, cause.subject);
+            }
+            if finding.severity == Severity::Info { tracing::info!("{line}") } else { tracing::warn!("{line}") }
+        }
+    }
+    for finding in before {
+        if !now.findings.iter().any(|other| other.reference() == finding.reference()) {
+            tracing::info!("cleared: {} {}", finding.code, finding.subject);
+        }
+    }
+}
+
+/// READY once there is an answer; then the watchdog, for as long as the agent is well.
+async fn tell_systemd(mut latest: Latest, unwell: Unwell, address: SocketAddr) {
+    if latest.wait_for(Option::is_some).await.is_err() {
+        return;
+    }
+    let status = format!("answering on http://{address}/");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(&status)]);
+    let Some(period) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
+    loop {
+        if unwell().is_none() {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+        sleep(period / 3).await;
+    }
+}
+
+/// Whether the agent itself is well. It says nothing about the node.
+struct Health {
+    started: Instant,
+    /// Milliseconds from `started` to the end of the last diagnosis.
+    beat: AtomicU64,
+    dead: Mutex<Option<String>>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { started: Instant::now(), beat: AtomicU64::new(0), dead: Mutex::new(None) }
+    }
+}
+
+impl Health {
+    fn beat(&self) {
+        self.beat.store(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn since_beat(&self) -> Duration {
+        self.started.elapsed().saturating_sub(Duration::from_millis(self.beat.load(Ordering::Relaxed)))
+    }
+
+    fn died(&self, who: &str) {
+        *self.dead.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{who} has died"));
+    }
+
+    fn unwell(&self) -> Option<String> {
+        let dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let late = self.since_beat();
+        dead.or_else(|| (late > 3 * TICK).then(|| format!("the last diagnosis was {} s ago", late.as_secs())))
+    }
+}
+
+async fn interim_units(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
+    board.put(Domain::Journal, Duration::ZERO, |_| {});
+    match units::watch(host, config, board).await {}
+}

@@ -1,0 +1,202 @@
+//! Where the runtime is told to look for networks: its own configuration, in a tree, through the real binary.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+struct Tree(PathBuf);
+
+impl Tree {
+    fn new(name: &str) -> Self {
+        let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cni").join(name);
+        let _ = fs::remove_dir_all(&root);
+        fs::create_dir_all(root.join("etc/kubernetes")).unwrap();
+        Self(root)
+    }
+
+    fn write(self, path: &str, content: &str) -> Self {
+        let path = self.0.join(path.trim_start_matches('/'));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+        self
+    }
+
+    fn kubelet(self, endpoint: &str) -> Self {
+        let config = format!("apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\ncontainerRuntimeEndpoint: {endpoint}\n");
+        self.write("/var/lib/kubelet/config.yaml", &config)
+    }
+
+    fn cni(&self) -> Value {
+        let output = Command::new(env!("CARGO_BIN_EXE_nodetriage")).args(["observe", "--root"]).arg(&self.0).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["cni"]["known"].take()
+    }
+}
+
+fn sourced(value: impl Into<Value>, source: &str) -> Value {
+    json!({ "value": value.into(), "source": source })
+}
+
+#[test]
+fn without_a_configuration_the_runtimes_defaults_hold() {
+    let cni = Tree::new("defaults").cni();
+    assert_eq!(cni["runtime"], "containerd");
+    assert_eq!(cni["conf_dir"], sourced("/etc/cni/net.d", "default"));
+    assert_eq!(cni["bin_dirs"], json!([sourced("/opt/cni/bin", "default")]));
+    assert_eq!(cni["max_conf_num"], sourced(1, "default"));
+    assert_eq!(cni["needs_loopback"], true);
+    assert_eq!(cni["conf_dir_exists"], false);
+    assert_eq!(cni["runtime_config"], json!([]));
+}
+
+#[test]
+fn every_format_of_containerds_configuration_names_the_directories_with_their_line() {
+    for (name, text) in [
+        ("v1", "[plugins]\n  [plugins.cri.cni]\n    conf_dir = \"/srv/net.d/\"\n    bin_dir = \"/usr/lib/cni\"\n"),
+        ("v2", "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\n    conf_dir = \"/srv/net.d\"\n    bin_dir = \"/usr/lib/cni\"\n"),
+        ("v3", "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.cni]\n    conf_dir = '/srv/net.d'\n    bin_dirs = ['/usr/lib/cni']\n"),
+    ] {
+        let cni = Tree::new(name).write("/etc/containerd/config.toml", text).cni();
+        assert_eq!(cni["conf_dir"], sourced("/srv/net.d", "/etc/containerd/config.toml:3"), "{name}");
+        assert_eq!(cni["bin_dirs"], json!([sourced("/usr/lib/cni", "/etc/containerd/config.toml:4")]), "{name}");
+    }
+}
+
+#[test]
+fn a_section_of_another_versions_name_has_no_effect() {
+    let text = "version = 3\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nconf_dir = \"/srv/net.d\"\n";
+    assert_eq!(Tree::new("v3-old-name").write("/etc/containerd/config.toml", text).cni()["conf_dir"]["value"], "/etc/cni/net.d");
+}
+
+#[test]
+fn imports_override_in_their_order_and_never_go_round_in_circles() {
+    let section = "[plugins.'io.containerd.cri.v1.runtime'.cni]";
+    let cni = Tree::new("imports")
+        .write(
+            "/etc/containerd/config.toml",
+            &format!("version = 3\nimports = ['conf.d/*.toml', '/etc/containerd/config.toml']\n{section}\nconf_dir = '/a'\nbin_dirs = ['/x']\n"),
+        )
+        .write("/etc/containerd/conf.d/10-first.toml", &format!("version = 3\nimports = ['../config.toml']\n{section}\nconf_dir = '/b'\n"))
+        .write("/etc/containerd/conf.d/20-second.toml", &format!("version = 3\n{section}\nconf_dir = '/c'\nmax_conf_num = 0\nuse_internal_loopback = true\n"))
+        .write("/etc/containerd/conf.d/30-not.conf", &format!("version = 3\n{section}\nconf_dir = '/d'\n"))
+        .cni();
+    assert_eq!(cni["conf_dir"], sourced("/c", "/etc/containerd/conf.d/20-second.toml:3"));
+    assert_eq!(cni["bin_dirs"], json!([sourced("/x", "/etc/containerd/config.toml:5")]));
+    assert_eq!(cni["max_conf_num"]["value"], 0);
+    assert_eq!(cni["needs_loopback"], false);
+    let read: Vec<_> = cni["runtime_config"].as_array().unwrap().iter().map(|file| file["path"]["value"].as_str().unwrap()).collect();
+    assert_eq!(read[0], "/etc/containerd/config.toml");
+    assert!(read.contains(&"/etc/containerd/conf.d/20-second.toml") && !read.contains(&"/etc/containerd/conf.d/30-not.conf"), "{read:?}");
+}
+
+#[test]
+fn a_configuration_that_is_no_toml_is_told_with_its_place() {
+    let cni = Tree::new("broken").write("/etc/containerd/config.toml", "version = 2\n[plugins\n").cni();
+    let fault = &cni["runtime_config"][0]["state"]["invalid"][0];
+    assert_eq!(fault["line"], 2, "{fault}");
+    assert!(fault["message"].as_str().unwrap().starts_with("not TOML: "), "{fault}");
+    assert_eq!(cni["conf_dir"]["value"], "/etc/cni/net.d");
+}
+
+#[test]
+fn a_configuration_file_named_by_the_unit_is_the_one_that_counts() {
+    let cni = Tree::new("unit")
+        .write("/usr/lib/systemd/system/containerd.service", "[Service]\nExecStart=/usr/bin/containerd\n")
+        .write(
+            "/etc/systemd/system/containerd.service.d/10-own.conf",
+            "[Service]\nExecStart=\nExecStart=/usr/bin/containerd \\\n  --config /srv/containerd.toml\n",
+        )
+        .write("/etc/containerd/config.toml", "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nconf_dir = '/wrong'\n")
+        .write("/srv/containerd.toml", "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nconf_dir = '/right'\n")
+        .cni();
+    assert_eq!(cni["conf_dir"], sourced("/right", "/srv/containerd.toml:3"));
+    assert_eq!(cni["runtime_config"][0]["path"]["source"], "/etc/systemd/system/containerd.service.d/10-own.conf");
+}
+
+#[test]
+fn rancher_has_its_own_directories() {
+    let k3s = "/var/lib/rancher/k3s";
+    let tree = Tree::new("k3s").kubelet("unix:///run/k3s/containerd/containerd.sock").write(&format!("{k3s}/agent/.keep"), "");
+    assert_eq!(tree.cni()["conf_dir"], sourced(format!("{k3s}/agent/etc/cni/net.d"), "default"));
+    let config = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\n  bin_dir = \"/var/lib/rancher/k3s/data/cni\"\n  conf_dir = \"/srv\"\n";
+    let cni = tree.write(&format!("{k3s}/agent/etc/containerd/config.toml"), config).cni();
+    assert_eq!(cni["conf_dir"], sourced("/srv", &format!("{k3s}/agent/etc/containerd/config.toml:4")));
+}
+
+#[test]
+fn crio_drop_ins_override_its_file_and_the_old_plugin_dir_is_added() {
+    let cni = Tree::new("crio")
+        .kubelet("unix:///var/run/crio/crio.sock")
+        .write("/etc/crio/crio.conf", "[crio.network]\nnetwork_dir = \"/a/\"\nplugin_dir = \"/old\"\nplugin_dirs = [\"/x\"]\n")
+        .write(
+            "/etc/crio/crio.conf.d/20-net.conf",
+            "[crio.network]\ncni_default_network = \"mynet\"\nplugin_dirs = [\"/usr/libexec/cni/\", \"/opt/cni/bin/\"]\n",
+        )
+        .write("/etc/crio/crio.conf.d/10-net.conf", "[crio.network]\nnetwork_dir = \"/b\"\nplugin_dirs = [\"/y\"]\n")
+        .cni();
+    let drop_in = "/etc/crio/crio.conf.d/20-net.conf";
+    assert_eq!(cni["runtime"], "cri-o");
+    assert_eq!(cni["conf_dir"], sourced("/b", "/etc/crio/crio.conf.d/10-net.conf:2"));
+    assert_eq!(cni["default_network"], sourced("mynet", &format!("{drop_in}:2")));
+    let dirs = [("/usr/libexec/cni", format!("{drop_in}:3")), ("/opt/cni/bin", format!("{drop_in}:3")), ("/old", "/etc/crio/crio.conf:3".to_owned())];
+    assert_eq!(cni["bin_dirs"], Value::Array(dirs.iter().map(|(dir, source)| sourced(*dir, source)).collect()));
+    assert_eq!(cni["needs_loopback"], false);
+}
+
+#[test]
+fn cri_dockerds_flags_are_in_its_unit() {
+    let cni = Tree::new("cri-dockerd")
+        .kubelet("unix:///run/cri-dockerd.sock")
+        .write("/etc/systemd/system/cri-docker.service", "[Service]\nExecStart=/usr/bin/cri-dockerd --cni-bin-dir=/a,/b --cni-conf-dir /srv/net.d\n")
+        .cni();
+    assert_eq!(cni["runtime"], "cri-dockerd");
+    assert_eq!(cni["conf_dir"]["value"], "/srv/net.d");
+    assert_eq!(cni["bin_dirs"].as_array().unwrap().iter().map(|dir| dir["value"].as_str().unwrap()).collect::<Vec<_>>(), ["/a", "/b"]);
+}
+
+/// Odd things in the directory: each is bounded, and told as the runtime takes it.
+#[test]
+fn odd_files_are_told_as_the_runtime_takes_them() {
+    let good = "{\"name\":\"n\",\"plugins\":[{\"type\":\"bridge\"}]}";
+    let tree = Tree::new("odd").write("/opt/cni/bin/.keep", "").write("/etc/cni/net.d/50-good.conflist", good).write("/etc/cni/net.d/README", "");
+    let dir = tree.0.join("etc/cni/net.d");
+    fs::create_dir_all(dir.join("10-directory.conflist")).unwrap();
+    std::os::unix::fs::symlink("10-directory.conflist", dir.join("11-link-to-directory.conflist")).unwrap();
+    std::os::unix::fs::symlink("/nowhere", dir.join("12-dangling.conf")).unwrap();
+    std::os::unix::fs::symlink("13-loop.conf", dir.join("13-loop.conf")).unwrap();
+    nix::unistd::mkfifo(&dir.join("14-fifo.conf"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    fs::File::create(dir.join("15-huge.conf")).unwrap().set_len(3 << 20).unwrap();
+    fs::write(dir.join("16-nul.conf"), b"\0\0\0").unwrap();
+    fs::write(dir.join("17-comment.json"), b"// mine\n{}").unwrap();
+    fs::write(dir.join(std::ffi::OsStr::new("18-x.conf")), good).unwrap();
+    fs::write(dir.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"19-\xff.conflist")), good).unwrap();
+    let cni = tree.cni();
+    let told: Vec<_> = cni["files"].as_array().unwrap().iter().map(|file| format!("{} {}", file["name"].as_str().unwrap(), told(&file["state"]))).collect();
+    assert_eq!(
+        told,
+        [
+            "11-link-to-directory.conflist is a directory, not a regular file",
+            "12-dangling.conf a symlink to /nowhere, which does not exist",
+            "13-loop.conf is a loop of symlinks",
+            "14-fifo.conf is a FIFO, not a regular file",
+            "15-huge.conf is 3145728 bytes long, too long for what it should be",
+            "16-nul.conf not JSON: expected value",
+            "17-comment.json not JSON: expected value",
+            "18-x.conf it has no \"type\": \"plugins\" belongs in a .conflist",
+            "19-\u{fffd}.conflist unreadable",
+            "50-good.conflist bridge",
+            "README other-extension",
+        ]
+    );
+}
+
+fn told(state: &Value) -> String {
+    match state {
+        Value::String(word) => word.clone(),
+        state if state["network"].is_object() => state["network"]["provider"].as_str().unwrap().to_owned(),
+        state if state["invalid"].is_object() => state["invalid"]["message"].as_str().unwrap().to_owned(),
+        _ => "unreadable".to_owned(),
+    }
+}

@@ -1,0 +1,137 @@
+//! The house rules that no compiler checks. clippy.toml bans calls in the pure half; here are the imports, the files that
+//! belong together, and what is derived from the catalogue. `UPDATE=1` rewrites what is derived.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nodetriage::checks;
+
+fn agent() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("agent")
+}
+
+/// Every .rs file below, with its code: comments and tests cut off.
+fn sources(path: &Path) -> Vec<(PathBuf, String)> {
+    if path.is_file() {
+        let text = fs::read_to_string(path).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let code: Vec<_> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        return vec![(path.to_owned(), code.join("\n"))];
+    }
+    let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.is_dir() || path.extension().is_some_and(|extension| extension == "rs")).flat_map(|path| sources(&path)).collect()
+}
+
+fn reject(paths: &[&str], words: &[&str], why: &str) {
+    for (path, code) in paths.iter().flat_map(|path| sources(&agent().join(path))) {
+        for word in words {
+            assert!(!code.contains(word), "{} uses {word}: {why}", path.display());
+        }
+    }
+}
+
+#[test]
+fn what_is_judged_does_not_touch_the_world() {
+    let world =
+        ["tokio", "zbus", "nix::", "std::fs", "std::net", "std::process", "std::env", "std::os", "Instant", "SystemTime", "crate::observe", "crate::publish"];
+    reject(&["facts", "checks", "diagnose.rs", "history.rs", "finding.rs"], &world[..7], "facts are plain data and judgements are pure");
+    reject(&["checks", "diagnose.rs", "history.rs", "finding.rs"], &world[7..], "facts are plain data and judgements are pure");
+    reject(&["facts"], &["crate::checks", "crate::diagnose", "crate::observe", "crate::publish", "crate::finding"], "facts are states: they know no verdict");
+    reject(&["observe"], &["crate::checks", "crate::diagnose", "crate::publish"], "an observer sees and does not judge");
+    reject(&["publish"], &["crate::observe", "std::fs", "zbus"], "what is published is read from a report, never from the node");
+}
+
+#[test]
+fn nothing_is_spawned_and_nothing_is_unsafe() {
+    reject(&["."], &["Command::new", "process::Command", "unsafe {", "unsafe fn"], "the image holds no program but this one; see Cargo.toml");
+}
+
+#[test]
+fn the_node_is_reached_through_its_root_alone() {
+    for (path, code) in sources(&agent().join("observe")) {
+        if !path.ends_with("host.rs") {
+            for word in ["std::fs::read", "fs::read(", "fs::read_to_string", "fs::read_dir", "File::open"] {
+                assert!(!code.contains(word), "{} uses {word}: a path of the node is resolved inside its root, by Host", path.display());
+            }
+        }
+    }
+}
+
+fn module(code: &str) -> String {
+    code.replace('-', "_")
+}
+
+#[test]
+fn a_check_is_one_file_one_article_and_a_fixture_node() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nodes");
+    let mut fired = BTreeSet::new();
+    for case in fs::read_dir(cases).unwrap().map(|entry| entry.unwrap().path()) {
+        let report = case.join("report.json");
+        if report.is_file() {
+            let report: serde_json::Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
+            fired.extend(report["findings"].as_array().unwrap().iter().map(|finding| finding["code"].as_str().unwrap().to_owned()));
+        }
+    }
+    let mut files: BTreeSet<String> = fs::read_dir(agent().join("checks")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut silent = Vec::new();
+    for check in checks::ALL {
+        let name = module(check.code);
+        assert!(files.remove(&format!("{name}.rs")), "{} is not declared in agent/checks/{name}.rs", check.code);
+        assert!(files.remove(&format!("{name}.md")), "{} has no article agent/checks/{name}.md", check.code);
+        if !fired.contains(check.code) {
+            silent.push(check.code);
+        }
+    }
+    assert!(silent.is_empty(), "no fixture node of tests/nodes fires {silent:?}");
+    // What is left is shared by checks, or the list itself.
+    let articles: Vec<_> = files.iter().filter(|file| Path::new(file).extension().is_some_and(|kind| kind == "md") && *file != "README.md").collect();
+    assert!(articles.is_empty(), "articles without a check: {articles:?}");
+}
+
+#[test]
+fn an_article_says_what_a_tired_engineer_asks() {
+    for check in checks::ALL {
+        let mut rest = check.article;
+        assert!(rest.starts_with(&format!("# {}\n", check.code)), "{}: the article begins with the code", check.code);
+        for part in ["\n## Meaning\n", "\n## Impact\n", "\n## Verify\n", "\n## Remedy\n", "\n## False alarms\n"] {
+            let Some((_, after)) = rest.split_once(part) else { panic!("{}: no {} in its place", check.code, part.trim()) };
+            let text = after.split("\n## ").next().unwrap().trim();
+            assert!(text.len() > 20, "{}: {} says nothing", check.code, part.trim());
+            rest = after;
+        }
+    }
+}
+
+#[test]
+fn codes_and_titles_read_alike() {
+    let mut seen = BTreeSet::new();
+    for check in checks::ALL {
+        assert!(seen.insert(check.code), "{} is there twice", check.code);
+        assert!(check.code.chars().all(|c| c.is_ascii_lowercase() || c == '-' || c.is_ascii_digit()), "{} is not kebab-case", check.code);
+        let title = check.title;
+        assert!(!title.ends_with('.'), "{}: a title has no full stop", check.code);
+        let first = title.split([' ', '\'']).next().unwrap();
+        assert!(
+            first.chars().next().unwrap().is_lowercase() || first.chars().filter(|c| c.is_uppercase()).count() > 1,
+            "{}: {title:?} begins in lower case",
+            check.code
+        );
+    }
+}
+
+#[test]
+fn the_index_of_findings_is_up_to_date() {
+    let mut index = String::from(
+        "# Findings\n\nWhat nodetriage can say of a node. Written from the catalogue by `UPDATE=1 cargo test --test tidy`.\n\n| code | severity | true when | explained by |\n|---|---|---|---|\n",
+    );
+    for check in checks::ALL {
+        let causes: Vec<_> = check.explained_by.iter().map(|cause| cause.code).collect();
+        index.push_str(&format!("| [{0}]({1}.md) | {2} | {3} | {4} |\n", check.code, module(check.code), check.severity, check.title, causes.join(", ")));
+    }
+    let path = agent().join("checks/README.md");
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, &index).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap_or_default(), index, "UPDATE=1 cargo test --test tidy");
+}

@@ -21,6 +21,7 @@ pub mod cni_config_wrong_first;
 pub mod cni_plugin_missing;
 pub mod cni_runtime_file_missing;
 pub mod disk_pressure;
+pub mod filesystem_read_only;
 pub mod inode_pressure;
 pub mod journal_unreadable;
 pub mod journal_volatile;
@@ -53,7 +54,7 @@ pub mod unit_masked;
 pub mod unit_missing;
 pub mod unit_needs_daemon_reload;
 
-use crate::finding::Check;
+use crate::finding::{Check, Signal};
 
 /// Every check, in the order of the catalogue.
 pub const ALL: &[&Check] = &[
@@ -88,6 +89,7 @@ pub const ALL: &[&Check] = &[
     &cni_config_ambiguous::CHECK,
     &cni_plugin_missing::CHECK,
     &cni_runtime_file_missing::CHECK,
+    &filesystem_read_only::CHECK,
     &memory_pressure::CHECK,
     &disk_pressure::CHECK,
     &inode_pressure::CHECK,
@@ -105,4 +107,10 @@ pub const ALL: &[&Check] = &[
 #[must_use]
 pub fn get(code: &str) -> Option<&'static Check> {
     ALL.iter().copied().find(|check| check.code == code)
+}
+
+/// Every log line that a check counts, with the check's code.
+#[must_use]
+pub fn signals() -> Vec<(&'static str, &'static Signal)> {
+    ALL.iter().flat_map(|check| check.signals.iter().map(|signal| (check.code, signal))).collect()
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::{oom, unit};
 use crate::config::Config;
 use crate::facts::{Blind, Domain, Facts};
-use crate::finding::{Check, Component, Finding, Severity};
+use crate::finding::{Check, Finding, Severity};
 
 pub static CHECK: Check = Check {
     code: "oom-kill-system",

@@ -24,10 +24,11 @@ use std::time::{Instant, SystemTime};
 
 use crate::config::Config;
 use crate::facts::{Domain, Facts, Node, Observation, Observed, Timestamp};
+use crate::finding::Signal;
 use host::Host;
 
-/// Looks at everything once.
-pub async fn round(host: &Host, name: Option<String>) -> Facts {
+/// Looks at everything once. `signals` are the log lines that checks count, each with the check's code.
+pub async fn round(host: &Host, config: &Config, signals: &[(&'static str, &'static Signal)]) -> Facts {
     let now = Timestamp::from(SystemTime::now());
     let mut facts = Facts::unobserved(now, Node::default());
     let mut observed = BTreeMap::new();
@@ -35,30 +36,25 @@ pub async fn round(host: &Host, name: Option<String>) -> Facts {
         observed.insert(domain, Observation { at: now, took_ms: start.elapsed().as_secs_f64() * 1000.0 });
     };
     let start = Instant::now();
-    let units = units::observe(host, &Config::default()).await;
+    facts.units = units::observe(host, config).await.into();
     timed(Domain::Units, start);
     let start = Instant::now();
-    let journal = journal::observe(host, &Config::default());
+    facts.journal = journal::observe(host, config, signals).into();
     timed(Domain::Journal, start);
     let start = Instant::now();
-    facts.units = units.into();
     let kubelet = kubelet::observe(host, &facts.units);
-    facts.node = node::observe(host, name, Some(&kubelet));
+    facts.node = node::observe(host, config.node_name.clone(), Some(&kubelet));
     timed(Domain::Kubelet, start);
     let start = Instant::now();
-    let certificates = certificates::observe(host, &kubelet, &[]);
+    facts.certificates = Observed::Known(certificates::observe(host, &kubelet, &config.certificates.paths));
     timed(Domain::Certificates, start);
     let start = Instant::now();
-    let cni = cni::observe(host, Some(&kubelet));
+    facts.cni = cni::observe(host, Some(&kubelet)).into();
     timed(Domain::Cni, start);
     let start = Instant::now();
-    let pressure = pressure::observe(host, &kubelet);
+    facts.pressure = Observed::Known(pressure::observe(host, &kubelet, &pressure::Probe::default()));
     timed(Domain::Pressure, start);
-    facts.journal = journal.into();
     facts.kubelet = Observed::Known(kubelet);
-    facts.certificates = Observed::Known(certificates);
-    facts.cni = cni.into();
-    facts.pressure = Observed::Known(pressure);
     facts.observed = observed;
     facts
 }

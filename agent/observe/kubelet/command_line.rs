@@ -18,6 +18,7 @@ const DEFAULTS: [(&str, &[(&str, &str)]); 5] = [
             ("config-dir", "/var/lib/rancher/k3s/agent/etc/kubelet.conf.d"),
             ("kubeconfig", "/var/lib/rancher/k3s/agent/kubelet.kubeconfig"),
             ("container-runtime-endpoint", "unix:///run/k3s/containerd/containerd.sock"),
+            ("fail-swap-on", "false"),
         ],
     ),
     (
@@ -26,6 +27,7 @@ const DEFAULTS: [(&str, &[(&str, &str)]); 5] = [
             ("config-dir", "/var/lib/rancher/rke2/agent/etc/kubelet.conf.d"),
             ("kubeconfig", "/var/lib/rancher/rke2/agent/kubelet.kubeconfig"),
             ("container-runtime-endpoint", "unix:///run/k3s/containerd/containerd.sock"),
+            ("fail-swap-on", "false"),
         ],
     ),
     (
@@ -36,6 +38,7 @@ const DEFAULTS: [(&str, &[(&str, &str)]); 5] = [
             ("root-dir", "/var/snap/microk8s/common/var/lib/kubelet"),
             ("cert-dir", "/var/snap/microk8s/current/certs"),
             ("container-runtime-endpoint", "unix:///var/snap/microk8s/common/run/containerd.sock"),
+            ("fail-swap-on", "false"),
         ],
     ),
     (

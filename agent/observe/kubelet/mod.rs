@@ -4,6 +4,7 @@ mod command_line;
 mod quantity;
 mod schema;
 mod settings;
+mod surroundings;
 mod validate;
 
 use super::host::{Host, ReadError};
@@ -38,6 +39,7 @@ pub fn observe(host: &Host, units: &Observed<Units>) -> Kubelet {
     found.kubeconfig = flag("kubeconfig").map(|path| kubeconfig::observe(host, path));
     found.bootstrap_kubeconfig = flag("bootstrap-kubeconfig").map(|path| kubeconfig::observe(host, path).file);
     found.flags = flags;
+    found.surroundings = surroundings::observe(host, &found);
     found
 }
 

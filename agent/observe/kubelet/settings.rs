@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::quantity::{duration, threshold};
-use crate::facts::kubelet::{EvictionThreshold, File, FileState};
+use crate::facts::kubelet::{EvictionThreshold, File, FileState, Surroundings};
 use crate::facts::{Kubelet, Sourced};
 use crate::observe::yaml::Node;
 
@@ -52,6 +52,7 @@ pub(super) fn kubelet(settings: &Settings, command_line_source: String) -> Kubel
         eviction_hard: settings.eviction_hard(),
         eviction_soft: settings.eviction_soft(),
         merge_default_eviction_settings: settings.bool("", "mergeDefaultEvictionSettings").unwrap_or_else(|| Sourced::default_value(false)),
+        surroundings: Surroundings::default(),
     }
 }
 

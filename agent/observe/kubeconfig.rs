@@ -13,6 +13,7 @@ const LIMIT: u64 = 4 << 20;
 
 /// The current context, resolved.
 pub(super) struct Context<'a> {
+    pub cluster_name: String,
     pub cluster: &'a Node,
     pub user_name: String,
     pub user: &'a Node,
@@ -55,9 +56,9 @@ pub(super) fn current_context(config: &Node) -> Result<Context<'_>, Fault> {
         let found = named(config, list, target, key).ok_or_else(|| reference.at.fault(format!("the context's {key} {target:?} is not in {list}")))?;
         Ok((target.to_owned(), found))
     };
-    let (_, cluster) = follow("cluster", "clusters")?;
+    let (cluster_name, cluster) = follow("cluster", "clusters")?;
     let (user_name, user) = follow("user", "users")?;
-    Ok(Context { cluster, user_name, user })
+    Ok(Context { cluster_name, cluster, user_name, user })
 }
 
 /// The `inner` of the entry called `name` in a kubeconfig's list.

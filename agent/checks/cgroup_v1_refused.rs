@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::kubelet::{RESTART, consequence, edit, quote};
+use super::kubelet::{RESTART, consequence, quote, replace};
 use crate::config::Config;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Component, Finding, LogSource, Severity, Signal};
@@ -38,7 +38,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     };
     let config = kubelet.config.as_ref().map(|config| quote(&config.path.value));
     let mend = match (set, config) {
-        (Some(set), _) => edit(set),
+        (Some(set), _) => replace(set, "true", "false"),
         (None, Some(config)) => format!("printf '\\nfailCgroupV1: false\\n' >> {config} && {RESTART}"),
         (None, None) => format!("systemctl edit --full kubelet && {RESTART}"),
     };

@@ -1,4 +1,3 @@
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::kubelet::{RESTART, quote, replace};
@@ -44,8 +43,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     ])
 }
 
-/// 127.0.0.0/8, ::1, and what IPv6 writes for the former.
+/// 127.0.0.0/8 and ::1, as they are written in a resolv.conf.
 fn is_loopback(server: &str) -> bool {
-    let address = server.split('%').next().unwrap_or_default();
-    address.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+    server.starts_with("127.") || server == "::1" || server.starts_with("::ffff:127.")
 }

@@ -31,8 +31,10 @@ pub mod kubelet_client_ca_missing;
 pub mod kubelet_config_invalid;
 pub mod kubelet_config_missing;
 pub mod kubelet_config_unknown_field;
+pub mod kubelet_flag_unknown;
 pub mod kubelet_kubeconfig_invalid;
 pub mod kubelet_kubeconfig_missing;
+pub mod kubelet_port_in_use;
 pub mod kubelet_swap_blocks;
 pub mod memory_pressure;
 pub mod node_name_mismatch;
@@ -41,6 +43,7 @@ pub mod node_not_kubernetes;
 pub mod pid_pressure;
 mod pressure;
 pub mod resolv_conf_missing;
+pub mod resolv_conf_truncated;
 pub mod static_pod_path_missing;
 pub mod swap_enabled;
 mod unit;
@@ -71,6 +74,8 @@ pub const ALL: &[&Check] = &[
     &kubelet_client_ca_missing::CHECK,
     &kubelet_kubeconfig_missing::CHECK,
     &kubelet_kubeconfig_invalid::CHECK,
+    &kubelet_flag_unknown::CHECK,
+    &kubelet_port_in_use::CHECK,
     &api_server_endpoint_mismatch::CHECK,
     &kubelet_swap_blocks::CHECK,
     &swap_enabled::CHECK,
@@ -78,6 +83,7 @@ pub const ALL: &[&Check] = &[
     &node_name_mismatch::CHECK,
     &static_pod_path_missing::CHECK,
     &resolv_conf_missing::CHECK,
+    &resolv_conf_truncated::CHECK,
     &dns_forwarding_loop::CHECK,
     &certificate_expired::CHECK,
     &certificate_expiring_soon::CHECK,

@@ -18,6 +18,8 @@ pub static CHECK: Check = Check {
         &super::kubelet_client_ca_missing::CHECK,
         &super::kubelet_kubeconfig_missing::CHECK,
         &super::kubelet_kubeconfig_invalid::CHECK,
+        &super::kubelet_flag_unknown::CHECK,
+        &super::kubelet_port_in_use::CHECK,
         &super::kubelet_swap_blocks::CHECK,
         &super::cgroup_v1_refused::CHECK,
         &super::certificate_expired::CHECK,

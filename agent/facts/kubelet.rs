@@ -13,6 +13,9 @@ pub struct Kubelet {
     pub command_line_source: String,
     /// The flags we know and keep, by name without dashes; other flags are dropped, for they may carry secrets.
     pub flags: BTreeMap<String, Sourced<String>>,
+    /// The names of the other flags, each with where it was set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_flags: Vec<Sourced<String>>,
     /// The `--config` file; absent when the kubelet runs by flags alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<File>,
@@ -95,10 +98,22 @@ pub struct Surroundings {
     /// What lies at `resolvConf`, unless that is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolver: Option<Resolver>,
+    /// Who listens on the kubelet's ports while the kubelet does not run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<Listener>,
     /// API server addresses that others on this node use: `https://192.0.2.1:6443` of other kubeconfigs and of the
     /// API server's own manifest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub api_servers: Vec<Sourced<String>>,
+}
+
+/// A listening TCP socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    pub port: u16,
+    /// The process that holds it: pid and `comm`; absent where processes' descriptors may not be seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<(u32, String)>,
 }
 
 /// A swap device or file in use.

@@ -25,6 +25,7 @@ pub(super) fn kubelet(settings: &Settings, command_line_source: String) -> Kubel
     Kubelet {
         command_line_source,
         flags: BTreeMap::new(),
+        other_flags: Vec::new(),
         config: None,
         config_dir: None,
         drop_ins: Vec::new(),

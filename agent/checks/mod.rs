@@ -3,6 +3,7 @@
 //! A check is a pure function of facts and configuration.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod api_server_endpoint_mismatch;
 mod certificate;
 pub mod certificate_expired;
 pub mod certificate_expiring;
@@ -12,6 +13,7 @@ pub mod certificate_not_yet_valid;
 pub mod certificate_untrusted_issuer;
 pub mod certificate_wrong_group;
 pub mod certificate_wrong_user;
+pub mod cgroup_v1_refused;
 mod cni;
 pub mod cni_config_ambiguous;
 pub mod cni_config_invalid;
@@ -21,6 +23,7 @@ pub mod cni_config_wrong_first;
 pub mod cni_plugin_missing;
 pub mod cni_runtime_file_missing;
 pub mod disk_pressure;
+pub mod dns_forwarding_loop;
 pub mod filesystem_read_only;
 pub mod inode_pressure;
 pub mod journal_unreadable;
@@ -34,8 +37,11 @@ pub mod kubelet_flag_unknown;
 pub mod kubelet_kubeconfig_invalid;
 pub mod kubelet_kubeconfig_missing;
 pub mod kubelet_pleg_unhealthy;
+pub mod kubelet_port_in_use;
+pub mod kubelet_swap_blocks;
 mod log;
 pub mod memory_pressure;
+pub mod node_name_mismatch;
 pub mod node_not_joined;
 pub mod node_not_kubernetes;
 mod oom;
@@ -43,7 +49,11 @@ pub mod oom_kill;
 pub mod oom_kill_system;
 pub mod pid_pressure;
 mod pressure;
+pub mod resolv_conf_missing;
+pub mod resolv_conf_truncated;
 pub mod sandbox_image_missing;
+pub mod static_pod_path_missing;
+pub mod swap_enabled;
 mod unit;
 pub mod unit_crash_looping;
 pub mod unit_disabled;
@@ -76,6 +86,16 @@ pub const ALL: &[&Check] = &[
     &kubelet_kubeconfig_invalid::CHECK,
     &kubelet_flag_unknown::CHECK,
     &kubelet_pleg_unhealthy::CHECK,
+    &kubelet_port_in_use::CHECK,
+    &api_server_endpoint_mismatch::CHECK,
+    &kubelet_swap_blocks::CHECK,
+    &swap_enabled::CHECK,
+    &cgroup_v1_refused::CHECK,
+    &node_name_mismatch::CHECK,
+    &static_pod_path_missing::CHECK,
+    &resolv_conf_missing::CHECK,
+    &resolv_conf_truncated::CHECK,
+    &dns_forwarding_loop::CHECK,
     &certificate_expired::CHECK,
     &certificate_expiring_soon::CHECK,
     &certificate_expiring::CHECK,

@@ -34,6 +34,9 @@ pub(super) static STOPS_A_UNIT: &[&Check] = units_that_do_not_run![
     super::kubelet_kubeconfig_missing::CHECK,
     super::kubelet_kubeconfig_invalid::CHECK,
     super::kubelet_flag_unknown::CHECK,
+    super::kubelet_port_in_use::CHECK,
+    super::kubelet_swap_blocks::CHECK,
+    super::cgroup_v1_refused::CHECK,
     super::oom_kill_system::CHECK,
     super::certificate_expired::CHECK,
     super::certificate_not_yet_valid::CHECK,
@@ -119,8 +122,8 @@ fn runtimes(facts: &Facts, embedded: bool) -> Vec<&'static str> {
 }
 
 /// The unit of the runtime that the kubelet uses.
-pub(super) fn runtime(facts: &Facts) -> Result<String, Blind> {
-    let units = needed(facts)?;
+pub(super) fn runtime(facts: &Facts, config: &Config) -> Result<String, Blind> {
+    let units = needed(facts, config)?;
     Ok(units.iter().find(|unit| component(&unit.name) == Component::Runtime).map_or("containerd.service", |unit| &unit.name).to_owned())
 }
 

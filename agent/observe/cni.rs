@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use serde_json::{Map, Value};
 
@@ -325,10 +324,12 @@ fn binary(host: &Host, dirs: &[Sourced<String>], kind: &str) -> Binary {
                 Ok(stat) if stat.st_mode & 0o111 != 0 => return Binary::Found(path),
                 _ => return Binary::NotExecutable(path),
             },
-            Err(Errno::EACCES | Errno::EPERM) => {
-                return Binary::Unreadable(Blind::new(format!("{path}: permission denied")).grant("run as root, or grant CAP_DAC_READ_SEARCH"));
+            // Not permitted, or not mounted: then it is not missing.
+            Err(_) => {
+                if let Err(blind) = host.exists(&path) {
+                    return Binary::Unreadable(blind);
+                }
             }
-            Err(_) => {}
         }
     }
     let elsewhere = PACKAGED.into_iter().map(|dir| format!("{dir}/{kind}")).find(|path| !kind.contains('/') && host.exists(path).unwrap_or(false));

@@ -67,7 +67,7 @@ pub(super) fn trust(leaf: &X509Certificate, intermediates: &[X509Certificate], a
     Trust {
         authority: format!("{} (CN={})", authority.source, names.join(", ")),
         stand_in: authority.stand_in,
-        same_name: authorities.iter().any(|ca| named_as_issuer(ca, current)),
+        same_name: authorities.iter().any(|ca| super::name_of(ca.subject()) == super::name_of(current.issuer())),
         verified: verified.into(),
     }
 }

@@ -173,7 +173,7 @@ fn finding(facts: &Facts, harm: Harm, mend: &Mend, group: &[Judged]) -> Option<F
 /// What a certificate says of itself: `notAfter 2026-12-01 00:10:03 UTC (3 h ago), CN=…, O=…, issuer CN=…; a link to …`.
 pub(super) fn describe(facts: &Facts, place: &Place, certificate: &Certificate) -> String {
     let left = certificate.not_after.seconds_since(facts.certificates_at);
-    let age = if left > 0 { format!("in {}", human_span(left)) } else { format!("{} ago", human_span(-left)) };
+    let age = if left >= 0 { format!("in {}", human_span(left)) } else { format!("{} ago", human_span(-left)) };
     let organizations: String = certificate.organizations.iter().map(|o| format!(", O={o}")).collect();
     let target = place.target.as_ref().map_or_else(String::new, |target| format!("; a link to {target}"));
     format!(
@@ -262,7 +262,7 @@ pub(super) fn ends_within(facts: &Facts, place: &Place, certificate: &Certificat
     let life = certificate.not_after.seconds_since(certificate.not_before);
     let rotates = is_rotated(place) && facts.kubelet.known().is_some_and(|kubelet| kubelet.rotate_certificates.value || place.role == Role::KubeletServing);
     let in_time = rotates && left > life / 10;
-    (left > 0 && left < i64::from(days) * 86_400 && !in_time && !is_replaced(place, certificate)).then(|| human_span(left))
+    (left >= 0 && left < i64::from(days) * 86_400 && !in_time && !is_replaced(place, certificate)).then(|| human_span(left))
 }
 
 /// The one a program presents: the first of its file.

@@ -26,7 +26,7 @@ pub(super) struct Authority {
 impl Authority {
     /// The CA file at `path`, if it holds any certificate.
     pub fn file(host: &Host, path: &str) -> Option<Self> {
-        Some(Self { source: path.to_owned(), ders: super::read(host, path).ok()?, stand_in: false })
+        Some(Self { source: path.to_owned(), ders: super::read(host, path, super::parse).ok()?, stand_in: false })
     }
 
     pub fn stand_in(mut self) -> Self {

@@ -490,8 +490,10 @@ fn damaged_bytes_are_invalid_or_parsed_but_never_a_panic() {
     let good = issue(&client_params(), &ca);
     let disk = Disk::new();
     disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+    disk.write(CURRENT, &good.pem);
+    let whole = leaf(&disk.observe(&[]), CURRENT).clone();
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
-    for round in 0..1_500 {
+    for round in 0..500 {
         let mut der = good.der.clone();
         for _ in 0..=noise.next(3) {
             let at = noise.next(der.len());
@@ -503,8 +505,9 @@ fn damaged_bytes_are_invalid_or_parsed_but_never_a_panic() {
         }
         disk.write(CURRENT, format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", base64::engine::general_purpose::STANDARD.encode(&der)));
         let facts = disk.observe(&[]);
-        let verified = place(&facts, CURRENT).leaf().and_then(|leaf| leaf.trust.clone()).map(|trust| trust.verified);
-        assert!(der == good.der || verified != Some(Observed::Known(true)), "round {round}: a damaged certificate verifies");
+        // Around what is signed a byte may change without harm (unused bits of the signature); what is said must be what was signed.
+        let said = place(&facts, CURRENT).leaf().filter(|leaf| leaf.trust.as_ref().is_some_and(|trust| trust.verified == Observed::Known(true)));
+        assert!(said.is_none_or(|said| said == &whole), "round {round}: a damaged certificate verifies: {said:?}");
         let _ = judged(&facts);
     }
 }

@@ -99,7 +99,7 @@ fn next_begin(text: &str) -> Option<(&str, &str)> {
         let line = after.lines().next().unwrap_or_default();
         match line.trim_end().strip_suffix("-----") {
             Some(label) => return Some((label, after.get(line.len()..)?)),
-            None => text = after,
+            None => text = after.get(line.len()..)?,
         }
     }
 }

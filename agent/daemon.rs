@@ -28,8 +28,8 @@ use crate::observe::board::Board;
 use crate::observe::files_watch::{FilesWatch, directories};
 use crate::observe::host::Host;
 use crate::observe::look::Look;
-use crate::observe::{self, units};
-use crate::publish::{Latest, Snapshot, Unwell};
+use crate::observe::{self, journal, units};
+use crate::publish::{Latest, Snapshot, Unwell, http};
 use crate::state::{State, StateFile};
 
 /// Longest wait for a look at files: the disk of a node under pressure is slow, a dead mount never answers.
@@ -73,7 +73,7 @@ async fn run(host: Arc<Host>, config: Arc<Config>) -> anyhow::Result<()> {
         let health = Arc::clone(&health);
         Arc::new(move || health.unwell())
     };
-    let router = router(latest.clone(), Arc::clone(&unwell));
+    let router = http::router(latest.clone(), Arc::clone(&unwell));
     tasks.spawn(named("http", listen::serve(listener, router)));
     tasks.spawn(named("systemd", tell_systemd(latest, unwell, address)));
 
@@ -107,8 +107,16 @@ async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static s
 /// Starts the observers. Each owns its domains.
 fn supervise(tasks: &mut JoinSet<&'static str>, host: &Arc<Host>, config: &Arc<Config>, board: &Arc<Board>) {
     let own = || (Arc::clone(host), Arc::clone(config), Arc::clone(board));
-    let (host, _, board) = own();
-    tasks.spawn(named("the observer of units", interim_units(host, board)));
+    let (host, config, board) = own();
+    tasks.spawn(named("the observer of units", async move { match units::watch(host, config, board).await {} }));
+    let (host, config, board) = own();
+    // It reads files all the time, so it has a thread of its own; what it holds is dropped when that ends.
+    let (alive, dead) = oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        let _alive = alive;
+        journal::watch(&host, &config, &board);
+    });
+    tasks.spawn(named("the observer of the journal", async move { _ = dead.await }));
     let (host, config, board) = own();
     tasks.spawn(named("the observer of files", files(host, config, board)));
     let (host, config, board) = own();
@@ -195,7 +203,7 @@ async fn look_at_files(looks: &mut FileLooks, host: &Arc<Host>, config: &Arc<Con
             None
         }
     };
-    tokio::join!(look_at_cni(&mut looks.cni, host, board, kubelet.clone()), look_at_certificates(&mut looks.certificates, host, board, kubelet));
+    tokio::join!(look_at_cni(&mut looks.cni, host, board, kubelet.clone()), look_at_certificates(&mut looks.certificates, host, config, board, kubelet));
 }
 
 async fn look_at_cni(look: &mut Look<(Result<Cni, Blind>, Duration)>, host: &Arc<Host>, board: &Board, kubelet: Option<Kubelet>) {
@@ -206,10 +214,10 @@ async fn look_at_cni(look: &mut Look<(Result<Cni, Blind>, Duration)>, host: &Arc
     }
 }
 
-async fn look_at_certificates(look: &mut Look<(Certificates, Duration)>, host: &Arc<Host>, board: &Board, kubelet: Option<Kubelet>) {
-    let at = Arc::clone(host);
+async fn look_at_certificates(look: &mut Look<(Certificates, Duration)>, host: &Arc<Host>, config: &Arc<Config>, board: &Board, kubelet: Option<Kubelet>) {
+    let (at, config) = (Arc::clone(host), Arc::clone(config));
     let seen = match kubelet {
-        Some(kubelet) => look.at(move || timed(|| observe::certificates::observe(&at, &kubelet, &[]))).await,
+        Some(kubelet) => look.at(move || timed(|| observe::certificates::observe(&at, &kubelet, &config.certificates.paths))).await,
         None => Err(Blind::new("which certificates are in use is in the kubelet's configuration, which cannot be seen")),
     };
     match seen {
@@ -227,13 +235,14 @@ fn timed<T>(look: impl FnOnce() -> T) -> (T, Duration) {
 /// The kubelet's own rhythm is 10 s (`pkg/kubelet/kubelet.go` `evictionMonitoringPeriod`).
 async fn pressure(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
     let mut look = Look::new(LOOK);
+    let probe = Arc::new(observe::pressure::Probe::default());
     let mut news = board.news();
     // Which file systems to measure is in the kubelet's configuration.
     while board.read(|facts| !facts.observed.contains_key(&Domain::Kubelet)) && news.changed().await.is_ok() {}
     loop {
-        let (at, kubelet) = (Arc::clone(&host), board.read(|facts| facts.kubelet.known().cloned()));
-        let seen = match kubelet {
-            Some(kubelet) => look.at(move || timed(|| observe::pressure::observe(&at, &kubelet))).await,
+        let (at, probe) = (Arc::clone(&host), Arc::clone(&probe));
+        let seen = match board.read(|facts| facts.kubelet.known().cloned()) {
+            Some(kubelet) => look.at(move || timed(|| observe::pressure::observe(&at, &kubelet, &probe))).await,
             None => Err(Blind::new("which file systems count is in the kubelet's configuration, which cannot be seen")),
         };
         match seen {
@@ -270,7 +279,7 @@ async fn diagnose(
             let report = memory.history.diagnose(&facts, &config);
             log_changes(publish.borrow().as_deref().map(|last| &last.report), &report);
             memory.write(false);
-            publish.send_replace(Some(Arc::new(Snapshot { report, facts })));
+            publish.send_replace(Some(Arc::new(Snapshot::new(report, facts))));
         }
         health.beat();
         tokio::select! {
@@ -384,40 +393,4 @@ impl Health {
         let late = self.since_beat();
         dead.or_else(|| (late > 3 * TICK).then(|| format!("the last diagnosis was {} s ago", late.as_secs())))
     }
-}
-
-async fn interim_units(host: Arc<Host>, board: Arc<Board>) {
-    board.put(Domain::Journal, Duration::ZERO, |_| {});
-    loop {
-        let units = match units::connect(&host).await {
-            Ok(connection) => units::observe(&connection, &Config::default()).await,
-            Err(blind) => Err(blind),
-        };
-        board.put(Domain::Units, Duration::ZERO, |facts| facts.units = units.into());
-        sleep(Duration::from_secs(1)).await;
-    }
-}
-
-fn router(latest: Latest, unwell: Unwell) -> axum::Router {
-    use axum::routing::get;
-    let ready = latest.clone();
-    axum::Router::new()
-        .route(
-            "/api/v1/report",
-            get(move || {
-                std::future::ready(
-                    latest.borrow().as_ref().map(|s| serde_json::to_string(&s.report).unwrap_or_default()).ok_or(axum::http::StatusCode::SERVICE_UNAVAILABLE),
-                )
-            }),
-        )
-        .route("/readyz", get(move || std::future::ready(if ready.borrow().is_some() { Ok("ok\n") } else { Err(axum::http::StatusCode::SERVICE_UNAVAILABLE) })))
-        .route(
-            "/livez",
-            get(move || {
-                std::future::ready(match unwell() {
-                    None => Ok("ok\n"),
-                    Some(why) => Err((axum::http::StatusCode::SERVICE_UNAVAILABLE, why)),
-                })
-            }),
-        )
 }

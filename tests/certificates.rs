@@ -20,6 +20,7 @@ use time::{Duration, OffsetDateTime};
 
 const CURRENT: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
 const NOW: &str = "2026-12-01T03:12:44Z";
+const DAY: i64 = 86_400;
 
 fn now() -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(NOW.parse::<Timestamp>().unwrap().unix_seconds()).unwrap()
@@ -335,7 +336,6 @@ fn dates_are_judged_to_the_second() {
         life(&mut params, Duration::seconds(from), Duration::seconds(to));
         params
     };
-    const DAY: i64 = 86_400;
     let year = 365 * DAY;
     for (from, to, expected) in [
         (-year, -1, Some("certificate-expired")),

@@ -68,12 +68,9 @@ fn codes(report: &Value) -> Vec<String> {
     report["findings"].as_array().unwrap().iter().map(|f| f["code"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Facts of a worker on which one unit is broken, with these last words.
+/// A file with the facts of a healthy worker, changed.
 fn facts(name: &str, patch: impl FnOnce(&mut Value)) -> String {
-    let tree = unpack("kubeadm-control-plane-healthy", name);
-    let mut facts: Value = serde_json::from_str(&answer(&["observe", "--root", &tree, "--node-name", "node1"])).unwrap();
-    facts["now"] = json!("2026-12-01T03:12:44Z");
-    facts["certificates_at"] = facts["now"].clone();
+    let mut facts = common::worker();
     patch(&mut facts);
     let file = scratch(&format!("{name}.json"));
     fs::write(&file, facts.to_string()).unwrap();
@@ -81,15 +78,7 @@ fn facts(name: &str, patch: impl FnOnce(&mut Value)) -> String {
 }
 
 fn failed_kubelet(last_words: &str) -> impl FnOnce(&mut Value) {
-    move |facts| {
-        facts["units"] = json!({ "known": { "source": "systemd", "units": [{
-            "name": "kubelet.service", "load_state": "loaded", "unit_file_state": "enabled",
-            "active": { "state": "failed", "sub_state": "failed", "result": "exit-code", "exec_main_code": 1, "exec_main_status": 1, "since": "2026-12-01T03:10:00Z" },
-        }] } });
-        facts["journal"] = json!({ "known": { "directories": [], "files": 1, "last_words": { "kubelet.service": {
-            "lines": [{ "time": "2026-12-01T03:09:59Z", "source": "kubelet.service", "message": last_words }],
-        } } } });
-    }
+    move |facts| common::fail_kubelet(facts, last_words)
 }
 
 #[test]
@@ -197,7 +186,7 @@ fn facts_that_are_none_are_refused_with_the_reason() {
 #[test]
 fn severity_leaves_out_what_is_below_it_and_keeps_the_verdict() {
     let facts = facts("severity", |facts| {
-        failed_kubelet("exit")(facts);
+        common::fail_kubelet(facts, "exit");
         facts["units"]["known"]["units"][0]["need_daemon_reload"] = json!(true);
     });
     let (code, all) = report(&["diagnose", "--facts", &facts]);

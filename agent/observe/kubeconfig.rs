@@ -48,7 +48,7 @@ pub(super) fn state_of(error: ReadError) -> FileState {
 /// The place where the chain breaks.
 pub(super) fn current_context(config: &Node) -> Result<Context<'_>, Fault> {
     let wanted = config.find(&["current-context"]).ok_or_else(|| config.at.fault("no current-context"))?;
-    let name = wanted.text().filter(|name| !name.is_empty()).ok_or_else(|| wanted.at.fault("no current-context"))?;
+    let name = wanted.text().ok_or_else(|| wanted.at.fault(format!("current-context is {wanted}, where a name is expected")))?;
     let context = named(config, "contexts", name, "context").ok_or_else(|| wanted.at.fault(format!("current-context {name:?} is not in contexts")))?;
     let follow = |key: &str, list: &str| {
         let reference = context.find(&[key]).ok_or_else(|| context.at.fault(format!("the context {name:?} names no {key}")))?;

@@ -1,11 +1,14 @@
 //! Readers of a report, never of the node.
 
+pub mod http;
 pub mod metrics;
+pub mod page;
 pub mod text;
 pub mod view;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use axum::body::Bytes;
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -14,11 +17,55 @@ use crate::diagnose::Report;
 use crate::facts::{Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
 
-/// One diagnosis with the facts it was made of. What is served is rendered from this and from nothing else.
+/// One diagnosis with the facts it was made of. What is served is rendered from this and from nothing else, each form once:
+/// a hundred scrapes of one snapshot share the same bytes.
 #[derive(Debug)]
 pub struct Snapshot {
     pub report: Report,
     pub facts: Facts,
+    json: OnceLock<Bytes>,
+    facts_json: OnceLock<Bytes>,
+    metrics: OnceLock<Bytes>,
+    text: OnceLock<Bytes>,
+    page: OnceLock<Bytes>,
+}
+
+impl Snapshot {
+    #[must_use]
+    pub fn new(report: Report, facts: Facts) -> Self {
+        let never = OnceLock::new;
+        Self { report, facts, json: never(), facts_json: never(), metrics: never(), text: never(), page: never() }
+    }
+
+    /// The report as JSON, as `--output json` prints it.
+    pub fn json(&self) -> Bytes {
+        self.json.get_or_init(|| json(&self.report)).clone()
+    }
+
+    /// The facts as JSON, as `nodetriage observe` prints them.
+    pub fn facts_json(&self) -> Bytes {
+        self.facts_json.get_or_init(|| json(&self.facts)).clone()
+    }
+
+    pub fn metrics(&self) -> Bytes {
+        self.metrics.get_or_init(|| metrics::render(&self.report, &self.facts).into()).clone()
+    }
+
+    pub fn text(&self) -> Bytes {
+        self.text.get_or_init(|| text::render(&self.report, Severity::Info, text::Style::PLAIN).into()).clone()
+    }
+
+    pub fn page(&self) -> Bytes {
+        self.page.get_or_init(|| page::render(&self.report).into()).clone()
+    }
+}
+
+/// Indented, with a line feed at the end.
+fn json(value: &impl Serialize) -> Bytes {
+    // What is published are plain trees with text as keys: nothing in them that JSON could not say.
+    let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
+    text.push(b'\n');
+    text.into()
 }
 
 /// The last diagnosis; `None` until the first round of observation is complete.
@@ -43,7 +90,7 @@ pub fn at_least(report: &Report, least: Severity) -> Report {
     Report { findings, ..report.clone() }
 }
 
-/// A check as lists show it.
+/// A row of the catalogue.
 #[derive(Debug, Serialize)]
 pub struct CheckRow {
     pub code: &'static str,
@@ -64,7 +111,9 @@ pub fn catalogue() -> Vec<CheckRow> {
     checks::ALL.iter().map(|check| row(check)).collect()
 }
 
-fn row(check: &Check) -> CheckRow {
+/// A check as lists show it.
+#[must_use]
+pub fn row(check: &Check) -> CheckRow {
     CheckRow {
         code: check.code,
         severity: check.severity,

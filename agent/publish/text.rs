@@ -98,8 +98,9 @@ impl Text {
             self.evidence(&root.evidence);
         }
         for (index, command) in root.commands.iter().enumerate() {
-            let command = self.paint(BOLD, command);
-            self.line(&format!("  {}  {command}", if index == 0 { "do" } else { "  " }));
+            let (command, comment) = command.find("  # ").map_or((command.as_str(), ""), |at| command.split_at(at));
+            let line = format!("  {}  {}{}", if index == 0 { "do" } else { "  " }, self.paint(BOLD, command), self.paint(DIM, comment));
+            self.line(&line);
         }
         if !root.effects.is_empty() {
             self.line("  explains");

@@ -122,7 +122,7 @@ fn notes(report: &Report, left_out: usize, least: Severity) -> Vec<String> {
         notes.push(format!("certificates as of {}, everything else as of now", at.human()));
     }
     if !report.node.live && report.node.root != "/" {
-        notes.push(format!("looking at {}: a disk or a tree, not a running node", plain(&report.node.root)));
+        notes.push(format!("looking at {}", plain(&report.node.root)));
     }
     if left_out > 0 {
         let findings = if left_out == 1 { "finding" } else { "findings" };
@@ -146,7 +146,9 @@ fn root(report: &Report, finding: &Finding, headline: Option<&Reference>, told: 
 
 fn effects(report: &Report, cause: &Finding, said: &[String], told: &mut BTreeSet<Reference>) -> Vec<Effect> {
     let mut effects = Vec::new();
-    for finding in report.explained_by(cause).filter(|finding| finding.reference() != cause.reference()) {
+    // What another consequence explains in turn is told under that one.
+    let direct = |effect: &&Finding| !effect.explained_by.iter().any(|other| *other != cause.reference() && follows_from(report, other, cause, 0));
+    for finding in report.explained_by(cause).filter(|finding| finding.reference() != cause.reference()).filter(direct) {
         let first_time = told.insert(finding.reference());
         let evidence = finding.evidence.last().map(|one| (plain(&one.source).into_owned(), plain(&one.saw).into_owned()));
         effects.push(Effect {
@@ -157,6 +159,12 @@ fn effects(report: &Report, cause: &Finding, said: &[String], told: &mut BTreeSe
         });
     }
     effects
+}
+
+/// Whether `effect` is explained by `cause`, through whatever lies between. No chain of causes is nearly as long as the bound.
+fn follows_from(report: &Report, effect: &Reference, cause: &Finding, depth: usize) -> bool {
+    let Some(effect) = report.findings.iter().find(|finding| finding.reference() == *effect) else { return false };
+    depth < 8 && effect.explained_by.iter().any(|between| *between == cause.reference() || follows_from(report, between, cause, depth + 1))
 }
 
 /// The title has named the subject: "kubelet.service has failed" goes on as "has failed".

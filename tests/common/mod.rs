@@ -1,4 +1,5 @@
-//! What tests of the report's form share.
+//! What tests share: the report's form, and nodes to report on.
+#![allow(dead_code)] // each test uses its own part
 
 use std::path::PathBuf;
 
@@ -92,4 +93,61 @@ pub fn goldens() -> Vec<(PathBuf, Value)> {
     let nodes = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/nodes");
     let cases = std::fs::read_dir(nodes).unwrap().map(|entry| entry.unwrap().path().join("report.json"));
     cases.filter(|path| path.is_file()).map(|path| (path.clone(), serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap())).collect()
+}
+
+/// Facts of the healthy worker of tests/nodes: its disk, and what only a running node tells.
+pub fn worker() -> Value {
+    let base = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/nodes/_worker");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_nodetriage"))
+        .args(["observe", "--node-name", "node1", "--root"])
+        .arg(base.join("root"))
+        .env_clear()
+        .output()
+        .unwrap();
+    let mut facts: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let live: Value = serde_saphyr::from_str(&std::fs::read_to_string(base.join("live.yaml")).unwrap()).unwrap();
+    let installed = facts["units"]["known"]["units"].clone();
+    merge(&mut facts, &live);
+    facts["units"]["known"]["units"] = installed;
+    for time in ["now", "certificates_at"] {
+        facts[time] = "2026-12-01T03:12:44Z".into();
+    }
+    for unit in facts["units"]["known"]["units"].as_array_mut().unwrap() {
+        let state = if unit["load_state"] == "loaded" { "active" } else { "inactive" };
+        unit["active"] = serde_json::json!({ "state": state, "sub_state": "", "result": "success" });
+    }
+    facts
+}
+
+/// The kubelet's unit has failed with these last words.
+pub fn fail_kubelet(facts: &mut Value, last_words: &str) {
+    let units = facts["units"]["known"]["units"].as_array_mut().unwrap();
+    let kubelet = units.iter_mut().find(|unit| unit["name"] == "kubelet.service").unwrap();
+    kubelet["active"] = serde_json::json!({
+        "state": "failed", "sub_state": "failed", "result": "exit-code", "exec_main_code": 1, "exec_main_status": 1, "since": "2026-12-01T03:10:00Z",
+    });
+    facts["journal"] = serde_json::json!({ "known": { "directories": [], "files": 1, "last_words": { "kubelet.service": {
+        "lines": [{ "time": "2026-12-01T03:09:59Z", "source": "kubelet.service", "message": last_words }],
+    } } } });
+}
+
+/// Lays a patch over facts, as RFC 7396 has it.
+pub fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        if !patch.is_null() {
+            *target = patch.clone();
+        }
+        return;
+    };
+    if !target.is_object() {
+        *target = serde_json::json!({});
+    }
+    let object = target.as_object_mut().unwrap();
+    for (key, value) in patch {
+        if value.is_null() {
+            object.remove(key);
+        } else {
+            merge(object.entry(key).or_insert(Value::Null), value);
+        }
+    }
 }

@@ -29,7 +29,7 @@ use crate::observe::files_watch::{FilesWatch, directories};
 use crate::observe::host::Host;
 use crate::observe::look::Look;
 use crate::observe::{self, units};
-use crate::publish::{Latest, Snapshot, Unwell};
+use crate::publish::{Latest, Snapshot, Unwell, http};
 use crate::state::{State, StateFile};
 
 /// Longest wait for a look at files: the disk of a node under pressure is slow, a dead mount never answers.
@@ -63,7 +63,7 @@ async fn run(host: Arc<Host>, config: Arc<Config>) -> anyhow::Result<()> {
     tracing::info!("listening on http://{address}/, looking at {}", host.path().display());
 
     let health = Arc::new(Health::default());
-    let board = Arc::new(Board::new(Facts::unobserved(Timestamp::from(SystemTime::now()), observe::node(&host, config.node_name.clone()))));
+    let board = Arc::new(Board::new(Facts::unobserved(Timestamp::from(SystemTime::now()), observe::node::observe(&host, config.node_name.clone(), None))));
     let (publish, latest) = watch::channel(None);
     let (stop, stopped) = oneshot::channel();
     let diagnosing = tokio::spawn(diagnose(Arc::clone(&board), Arc::clone(&config), Arc::clone(&health), publish, stopped));
@@ -73,7 +73,7 @@ async fn run(host: Arc<Host>, config: Arc<Config>) -> anyhow::Result<()> {
         let health = Arc::clone(&health);
         Arc::new(move || health.unwell())
     };
-    let router = router(latest.clone(), Arc::clone(&unwell));
+    let router = http::router(latest.clone(), Arc::clone(&unwell));
     tasks.spawn(named("http", listen::serve(listener, router)));
     tasks.spawn(named("systemd", tell_systemd(latest, unwell, address)));
 
@@ -107,8 +107,8 @@ async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static s
 /// Starts the observers. Each owns its domains.
 fn supervise(tasks: &mut JoinSet<&'static str>, host: &Arc<Host>, config: &Arc<Config>, board: &Arc<Board>) {
     let own = || (Arc::clone(host), Arc::clone(config), Arc::clone(board));
-    let (host, _, board) = own();
-    tasks.spawn(named("the observer of units", interim_units(host, board)));
+    let (host, config, board) = own();
+    tasks.spawn(named("the observer of units", interim_units(host, config, board)));
     let (host, config, board) = own();
     tasks.spawn(named("the observer of files", files(host, config, board)));
     let (host, config, board) = own();
@@ -175,7 +175,12 @@ struct FileLooks {
 
 async fn look_at_files(looks: &mut FileLooks, host: &Arc<Host>, config: &Arc<Config>, board: &Arc<Board>) {
     let (at, name) = (Arc::clone(host), config.node_name.clone());
-    let seen = looks.kubelet.at(move || timed(|| (observe::node(&at, name), observe::kubelet::observe(&at, None))));
+    let units = board.read(|facts| facts.units.clone());
+    let look = move || {
+        let kubelet = observe::kubelet::observe(&at, &units);
+        (observe::node::observe(&at, name, Some(&kubelet)), kubelet)
+    };
+    let seen = looks.kubelet.at(move || timed(look));
     let kubelet = match seen.await {
         Ok(((node, kubelet), took)) => {
             let known = kubelet.clone();
@@ -204,7 +209,7 @@ async fn look_at_cni(look: &mut Look<(Result<Cni, Blind>, Duration)>, host: &Arc
 async fn look_at_certificates(look: &mut Look<(Certificates, Duration)>, host: &Arc<Host>, board: &Board, kubelet: Option<Kubelet>) {
     let at = Arc::clone(host);
     let seen = match kubelet {
-        Some(kubelet) => look.at(move || timed(|| observe::certificates::observe(&at, &kubelet))).await,
+        Some(kubelet) => look.at(move || timed(|| observe::certificates::observe(&at, &kubelet, &[]))).await,
         None => Err(Blind::new("which certificates are in use is in the kubelet's configuration, which cannot be seen")),
     };
     match seen {
@@ -266,7 +271,7 @@ async fn diagnose(
             let report = memory.history.diagnose(&facts, &config);
             log_changes(publish.borrow().as_deref().map(|last| &last.report), &report);
             memory.write(false);
-            publish.send_replace(Some(Arc::new(Snapshot { report, facts })));
+            publish.send_replace(Some(Arc::new(Snapshot::new(report, facts))));
         }
         health.beat();
         tokio::select! {
@@ -382,38 +387,7 @@ impl Health {
     }
 }
 
-async fn interim_units(host: Arc<Host>, board: Arc<Board>) {
+async fn interim_units(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
     board.put(Domain::Journal, Duration::ZERO, |_| {});
-    loop {
-        let units = match units::connect(&host).await {
-            Ok(connection) => units::observe(&connection).await,
-            Err(blind) => Err(blind),
-        };
-        board.put(Domain::Units, Duration::ZERO, |facts| facts.units = units.into());
-        sleep(Duration::from_secs(1)).await;
-    }
-}
-
-fn router(latest: Latest, unwell: Unwell) -> axum::Router {
-    use axum::routing::get;
-    let ready = latest.clone();
-    axum::Router::new()
-        .route(
-            "/api/v1/report",
-            get(move || {
-                std::future::ready(
-                    latest.borrow().as_ref().map(|s| serde_json::to_string(&s.report).unwrap_or_default()).ok_or(axum::http::StatusCode::SERVICE_UNAVAILABLE),
-                )
-            }),
-        )
-        .route("/readyz", get(move || std::future::ready(if ready.borrow().is_some() { Ok("ok\n") } else { Err(axum::http::StatusCode::SERVICE_UNAVAILABLE) })))
-        .route(
-            "/livez",
-            get(move || {
-                std::future::ready(match unwell() {
-                    None => Ok("ok\n"),
-                    Some(why) => Err((axum::http::StatusCode::SERVICE_UNAVAILABLE, why)),
-                })
-            }),
-        )
+    match units::watch(host, config, board).await {}
 }

@@ -20,6 +20,9 @@ pub struct Report {
     pub schema: u32,
     pub node: Node,
     pub time: Timestamp,
+    /// The instant certificates were judged at, where it was not `time`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates_at: Option<Timestamp>,
     pub verdict: Verdict,
     /// Root causes first, the most severe first; then what they explain.
     pub findings: Vec<Finding>,
@@ -116,6 +119,7 @@ pub fn assemble(facts: &Facts, mut findings: Vec<Finding>) -> Report {
         schema: SCHEMA,
         node: facts.node.clone(),
         time: facts.now,
+        certificates_at: (facts.certificates_at != facts.now).then_some(facts.certificates_at),
         verdict: verdict(&findings, &unknown),
         findings,
         unknown,

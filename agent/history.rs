@@ -96,7 +96,7 @@ mod tests {
         let node = Node { signs: vec!["/etc/kubernetes/kubelet.conf".to_owned()], ..Node::default() };
         let mut facts = Facts::unobserved(at(seconds), node);
         let cni: serde_json::Value = serde_json::json!({
-            "runtime": "containerd", "conf_dir": Sourced::default_value("/etc/cni/net.d"), "bin_dirs": [], "conf_dir_exists": !broken,
+            "runtime": "containerd", "max_conf_num": Sourced::default_value(1), "conf_dir": Sourced::default_value("/etc/cni/net.d"), "bin_dirs": [], "conf_dir_exists": !broken,
             "files": if broken { serde_json::json!([]) } else { serde_json::json!([{ "name": "10-a.conflist", "state": { "network":
                 { "name": "a", "cni_version": "1.0.0", "plugins": [], "provider": "a" } } }]) },
             "binaries": {}, "installed": {},

@@ -1,6 +1,8 @@
 //! The fixture nodes of tests/nodes: a healthy node with one thing broken must be told by its root cause.
 //! `UPDATE=1` rewrites the goldens.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+
+use common::merge;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +32,8 @@ struct Case {
     link: BTreeMap<String, String>,
     #[serde(default)]
     write: BTreeMap<String, String>,
+    #[serde(default)]
+    replace: BTreeMap<String, BTreeMap<String, String>>,
     #[serde(default)]
     units: BTreeMap<String, Value>,
     #[serde(default)]
@@ -108,6 +114,14 @@ fn disk(dir: &Path, case: &Case, root: &Path) {
         fs::create_dir_all(below(path).parent().unwrap()).unwrap();
         fs::write(below(path), content).unwrap();
     }
+    for (path, changes) in &case.replace {
+        let mut text = fs::read_to_string(below(path)).unwrap();
+        for (old, new) in changes {
+            assert_eq!(text.matches(old.as_str()).count(), 1, "{path}: {old:?} is not there once");
+            text = text.replace(old.as_str(), new);
+        }
+        fs::write(below(path), text).unwrap();
+    }
     for (path, target) in &case.link {
         let _ = fs::remove_file(below(path));
         fs::create_dir_all(below(path).parent().unwrap()).unwrap();
@@ -117,7 +131,8 @@ fn disk(dir: &Path, case: &Case, root: &Path) {
 
 /// What `observe` sees of the disk, and what a running node would tell besides.
 fn facts(dir: &Path, case: &Case, root: &Path) -> Value {
-    let observed = nodetriage(&["observe", "--node-name", "node1", "--root", root.to_str().unwrap()]);
+    // Where the scratch directory lies is no fact of the node.
+    let observed = nodetriage(&["observe", "--node-name", "node1", "--root", root.to_str().unwrap()]).replace(root.to_str().unwrap(), "/node");
     let mut facts: Value = serde_json::from_str(&observed).unwrap();
     let yaml = |path: PathBuf| -> Value { serde_saphyr::from_str(&fs::read_to_string(&path).unwrap()).unwrap_or_else(|e| panic!("{}: {e}", path.display())) };
     // The unit files of the disk say what is installed; the base says that it runs.
@@ -163,27 +178,6 @@ fn running(unit: &Value, _now: &str) -> Value {
     unit
 }
 
-/// RFC 7396.
-fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        if !patch.is_null() {
-            *target = patch.clone();
-        }
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(Map::new());
-    }
-    let object = target.as_object_mut().unwrap();
-    for (key, value) in patch {
-        if value.is_null() {
-            object.remove(key);
-        } else {
-            merge(object.entry(key).or_insert(Value::Null), value);
-        }
-    }
-}
-
 fn expect(case: &Case, report: &Value) -> Result<(), String> {
     let all = report["findings"].as_array().unwrap();
     let name = |finding: &Value| format!("{} {}", finding["code"].as_str().unwrap(), finding["subject"].as_str().unwrap());
@@ -217,7 +211,7 @@ fn golden(path: &Path, saw: &str) -> Result<(), String> {
 }
 
 fn nodetriage(args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_nodetriage")).args(args).env("NO_COLOR", "1").output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_nodetriage")).args(args).env("NO_COLOR", "1").env_remove("COLUMNS").output().unwrap();
     assert!(matches!(output.status.code(), Some(0..=2)), "{args:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

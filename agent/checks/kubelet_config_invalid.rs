@@ -1,7 +1,7 @@
 use std::time::Duration;
 
+use super::kubelet::{consequence, edit_at, faults};
 use crate::config::Config;
-use crate::facts::kubelet::FileState;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Component, Finding, Severity};
 
@@ -22,13 +22,15 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
         return Ok(Vec::new());
     }
     let kubelet = facts.kubelet.ok()?;
-    let Some(config) = &kubelet.config else { return Ok(Vec::new()) };
-    let FileState::Invalid(fault) = &config.state else { return Ok(Vec::new()) };
-    let path = &config.path.value;
-    let place = fault.place(path);
-    Ok(vec![
-        Finding::new(Component::Kubelet, path.clone(), format!("the kubelet refuses its configuration at {place}: {}", fault.message))
-            .evidence(place, fault.message.clone())
-            .remedy(format!("vi {}{path} && systemctl restart kubelet", fault.line.map_or_else(String::new, |line| format!("+{line} ")))),
-    ])
+    let refused = kubelet.config_files().filter_map(|file| {
+        let found = file.faults();
+        let first = found.first()?;
+        let path = &file.path.value;
+        let line = first.line.map_or_else(String::new, |line| format!(" at line {line}"));
+        let more = if found.len() > 1 { format!(" (and {} more)", found.len() - 1) } else { String::new() };
+        let summary = format!("the kubelet's configuration {path} is refused{line}{more}, so {}", consequence(facts));
+        let finding = Finding::new(Component::Kubelet, path.clone(), summary);
+        Some(faults(finding, path, found).remedy(edit_at(path, first.line)))
+    });
+    Ok(refused.collect())
 }

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
+use super::kubelet::{RESTART, consequence, edit, quote};
 use crate::config::Config;
-use crate::facts::kubelet::FileState;
+use crate::facts::kubelet::{File, FileState};
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Component, Finding, Severity};
 
@@ -17,20 +18,33 @@ pub static CHECK: Check = Check {
     examine,
 };
 
+/// Where kubeadm writes it, and can write it again from the cluster's ConfigMap `kubelet-config`.
+const KUBEADM: &str = "/var/lib/kubelet/config.yaml";
+
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     if !facts.is_kubernetes_node() {
         return Ok(Vec::new());
     }
     let kubelet = facts.kubelet.ok()?;
-    let Some(config) = kubelet.config.as_ref().filter(|config| config.state == FileState::Missing) else { return Ok(Vec::new()) };
     if !kubelet.has_joined() {
         return Ok(Vec::new());
     }
-    let path = &config.path.value;
-    Ok(vec![
-        Finding::new(Component::Kubelet, path.clone(), format!("the kubelet's configuration {path} does not exist, so the kubelet exits at start"))
-            .evidence(config.path.source.clone(), format!("names {path}"))
-            .evidence(path.clone(), "no such file")
-            .remedy("kubeadm upgrade node phase kubelet-config && systemctl restart kubelet"),
-    ])
+    let missing = |file: &&File| file.state == FileState::Missing;
+    let config = kubelet.config.as_ref().filter(missing).map(|file| {
+        let path = &file.path.value;
+        let remedy = if path == KUBEADM { format!("kubeadm upgrade node phase kubelet-config && {RESTART}") } else { edit(&file.path) };
+        finding(facts, file, "configuration").remedy(remedy)
+    });
+    let directory = kubelet.config_dir.as_ref().filter(missing).map(|file| {
+        let remedy = format!("mkdir -p {} && {RESTART}", quote(&file.path.value));
+        finding(facts, file, "configuration directory").remedy(remedy)
+    });
+    Ok(config.into_iter().chain(directory).collect())
+}
+
+fn finding(facts: &Facts, file: &File, what: &str) -> Finding {
+    let path = &file.path.value;
+    Finding::new(Component::Kubelet, path.clone(), format!("the kubelet's {what} {path} does not exist, so {}", consequence(facts)))
+        .evidence(file.path.source.clone(), format!("names {path}"))
+        .evidence(path.clone(), "no such file or directory")
 }

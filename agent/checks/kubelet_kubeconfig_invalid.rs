@@ -1,7 +1,7 @@
 use std::time::Duration;
 
+use super::kubelet::{consequence, edit_at, faults};
 use crate::config::Config;
-use crate::facts::kubelet::FileState;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Component, Finding, Severity};
 
@@ -23,12 +23,14 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     }
     let kubelet = facts.kubelet.ok()?;
     let Some(kubeconfig) = &kubelet.kubeconfig else { return Ok(Vec::new()) };
-    let FileState::Invalid(fault) = &kubeconfig.file.state else { return Ok(Vec::new()) };
+    // With a bootstrap kubeconfig the kubelet writes itself a new one (bootstrap.go `LoadClientConfig`).
+    let Some(first) = kubeconfig.file.faults().first().filter(|_| !kubelet.can_bootstrap()) else { return Ok(Vec::new()) };
     let path = &kubeconfig.file.path.value;
-    Ok(vec![
-        Finding::new(Component::Kubelet, path.clone(), format!("the kubelet cannot use its kubeconfig {path}: {}", fault.message))
-            .evidence(fault.place(path), fault.message.clone())
-            .remedy(facts.new_kubelet_conf())
-            .remedy("systemctl restart kubelet"),
-    ])
+    let summary = format!("the kubelet's kubeconfig {path} cannot be used, so {}", consequence(facts));
+    let finding = faults(Finding::new(Component::Kubelet, path.clone(), summary), path, kubeconfig.file.faults());
+    // What can be pointed at can be mended in place; anything else is made anew.
+    Ok(vec![match first.line {
+        Some(line) if !first.message.starts_with("not YAML") => finding.remedy(edit_at(path, Some(line))),
+        _ => facts.new_kubelet_conf().into_iter().fold(finding, Finding::remedy),
+    }])
 }

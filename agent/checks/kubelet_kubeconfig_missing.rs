@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::kubelet::{consequence, edit, faults};
 use crate::config::Config;
 use crate::facts::kubelet::FileState;
 use crate::facts::{Blind, Domain, Facts};
@@ -7,7 +8,7 @@ use crate::finding::{Check, Component, Finding, Severity};
 
 pub static CHECK: Check = Check {
     code: "kubelet-kubeconfig-missing",
-    title: "the kubelet has neither a kubeconfig nor a bootstrap kubeconfig",
+    title: "the kubelet has neither a kubeconfig nor a usable bootstrap kubeconfig",
     severity: Severity::Critical,
     domain: Domain::Kubelet,
     settle: Duration::ZERO,
@@ -24,19 +25,25 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let kubelet = facts.kubelet.ok()?;
     let Some(kubeconfig) = kubelet.kubeconfig.as_ref().filter(|kubeconfig| kubeconfig.file.state == FileState::Missing) else { return Ok(Vec::new()) };
     let bootstrap = kubelet.bootstrap_kubeconfig.as_ref();
+    let unseen = bootstrap.is_some_and(|file| matches!(file.state, FileState::Unreadable(_)));
     // Without a configuration file either, nobody has joined this node yet: node-not-joined says so.
-    if bootstrap.is_some_and(|file| file.state != FileState::Missing) || kubelet.config.as_ref().is_some_and(|config| config.state == FileState::Missing) {
+    let never_joined =
+        kubelet.config.as_ref().is_some_and(|config| config.state == FileState::Missing) && bootstrap.is_none_or(|file| file.faults().is_empty());
+    if kubelet.can_bootstrap() || unseen || never_joined {
         return Ok(Vec::new());
     }
     let path = &kubeconfig.file.path.value;
-    let mut finding = Finding::new(
-        Component::Kubelet,
-        path.clone(),
-        format!("the kubelet's kubeconfig {path} does not exist and there is no bootstrap kubeconfig, so the kubelet exits at start"),
-    )
-    .evidence(path.clone(), "no such file");
+    let summary = format!("the kubelet's kubeconfig {path} does not exist, and no bootstrap kubeconfig can be used, so {}", consequence(facts));
+    let mut finding = Finding::new(Component::Kubelet, path.clone(), summary)
+        .evidence(kubeconfig.file.path.source.clone(), format!("names {path}"))
+        .evidence(path.clone(), "no such file");
     if let Some(bootstrap) = bootstrap {
-        finding = finding.evidence(bootstrap.path.value.clone(), "no such file (normal after a join)");
+        let path = &bootstrap.path.value;
+        finding = match &bootstrap.state {
+            FileState::Invalid(found) => faults(finding, path, found),
+            _ => finding.evidence(path.clone(), "no such file (normal after a join)"),
+        };
     }
-    Ok(vec![finding.remedy(facts.new_kubelet_conf()).remedy("systemctl restart kubelet")])
+    let usual = path == "/etc/kubernetes/kubelet.conf";
+    Ok(vec![if usual { facts.new_kubelet_conf().into_iter().fold(finding, Finding::remedy) } else { finding.remedy(edit(&kubeconfig.file.path)) }])
 }

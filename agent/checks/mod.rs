@@ -23,9 +23,11 @@ pub mod cni_runtime_file_missing;
 pub mod disk_pressure;
 pub mod filesystem_read_only;
 pub mod inode_pressure;
+mod kubelet;
 pub mod kubelet_client_ca_missing;
 pub mod kubelet_config_invalid;
 pub mod kubelet_config_missing;
+pub mod kubelet_config_unknown_field;
 pub mod kubelet_kubeconfig_invalid;
 pub mod kubelet_kubeconfig_missing;
 pub mod memory_pressure;
@@ -57,6 +59,7 @@ pub const ALL: &[&Check] = &[
     &unit_needs_daemon_reload::CHECK,
     &kubelet_config_missing::CHECK,
     &kubelet_config_invalid::CHECK,
+    &kubelet_config_unknown_field::CHECK,
     &kubelet_client_ca_missing::CHECK,
     &kubelet_kubeconfig_missing::CHECK,
     &kubelet_kubeconfig_invalid::CHECK,

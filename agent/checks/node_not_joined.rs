@@ -29,6 +29,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     Ok(vec![
         Finding::new(Component::Kubelet, facts.node.root.clone(), "the node has not joined a cluster: it has neither a kubeconfig nor a kubelet configuration")
             .evidence(config.path.value.clone(), "no such file")
-            .remedy("kubeadm join …  # kubeadm token create --print-join-command prints it on a control-plane node"),
+            .remedy("# on a control-plane node; what it prints is run here:")
+            .remedy("kubeadm token create --print-join-command"),
     ])
 }

@@ -20,7 +20,8 @@ pub static CHECK: Check = Check {
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let found = unit::needed(facts)?.into_iter().filter_map(|unit| {
         let name = unit.name.as_str();
-        unit.need_daemon_reload.then(|| {
+        // systemd 252 says it of every masked unit with drop-ins, however often it is reloaded.
+        (unit.need_daemon_reload && !unit.is_masked()).then(|| {
             Finding::new(unit::component(name), name, format!("{name} runs by an older unit file than the one on disk"))
                 .evidence(format!("{name}.NeedDaemonReload"), "yes")
                 .remedy(format!("systemctl daemon-reload && systemctl restart {name}"))

@@ -6,17 +6,23 @@ use super::{Blind, Sourced};
 
 /// How the kubelet is configured, each value with where it came from.
 ///
-/// Precedence is the kubelet's (`cmd/kubelet/app/server.go`): flags over the `--config` file over defaults.
+/// Precedence is the kubelet's (`cmd/kubelet/app/server.go`): flags over `--config-dir` drop-ins over the `--config` file over defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Kubelet {
-    /// `/proc/<pid>/cmdline`, `kubelet.service ExecStart`, or `default` where neither could be read.
+    /// `/proc/<pid>/cmdline`, the unit file with its ExecStart, or `default` where neither could be read.
     pub command_line_source: String,
     /// The flags we know and keep, by name without dashes; other flags are dropped, for they may carry secrets.
-    pub flags: BTreeMap<String, String>,
+    pub flags: BTreeMap<String, Sourced<String>>,
     /// The `--config` file; absent when the kubelet runs by flags alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<File>,
-    /// Fields of the `--config` file that the kubelet ignores: unknown or duplicate.
+    /// The `--config-dir` directory, if set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_dir: Option<File>,
+    /// The `*.conf` files in it, in the order they are merged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drop_ins: Vec<File>,
+    /// Fields of these files that the kubelet ignores: unknown or duplicate.
     #[serde(default)]
     pub ignored_fields: Vec<IgnoredField>,
     /// `--kubeconfig`; absent in standalone mode.
@@ -34,12 +40,40 @@ pub struct Kubelet {
     /// `staticPodPath`, if set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub static_pod_path: Option<Sourced<String>>,
+    /// `resolvConf`: what pods inherit their resolvers from; empty for none.
+    pub resolv_conf: Sourced<String>,
     /// `containerRuntimeEndpoint`; absent where the kubelet uses its own default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_runtime_endpoint: Option<Sourced<String>>,
+    /// `cgroupDriver`, which a runtime that tells its own driver overrides.
+    pub cgroup_driver: Sourced<String>,
+    pub healthz_bind_address: Sourced<String>,
+    /// `healthzPort`; 0 switches it off.
+    pub healthz_port: Sourced<u16>,
+    /// `port`: the kubelet's own API, 10250 by default.
+    pub port: Sourced<u16>,
+    pub cluster_dns: Sourced<Vec<String>>,
+    pub fail_swap_on: Sourced<bool>,
+    /// `failCgroupV1`, if set: its default changed from false to true in 1.35.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_cgroup_v1: Option<Sourced<bool>>,
     pub rotate_certificates: Sourced<bool>,
+    /// `serverTLSBootstrap`: the serving certificate is requested from the cluster.
+    pub server_tls_bootstrap: Sourced<bool>,
+    /// `tlsCertFile`, if set: the serving certificate is this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_cert_file: Option<Sourced<String>>,
+    /// `imageGCHighThresholdPercent`: disk usage at which images are removed.
+    pub image_gc_high_threshold_percent: Sourced<u8>,
+    /// `imageGCLowThresholdPercent`: disk usage down to which images are removed.
+    pub image_gc_low_threshold_percent: Sourced<u8>,
     /// The hard eviction thresholds in effect, one a signal.
     pub eviction_hard: Vec<EvictionThreshold>,
+    /// The soft eviction thresholds in effect, one a signal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub eviction_soft: Vec<EvictionThreshold>,
+    /// `mergeDefaultEvictionSettings`: thresholds the file leaves out keep their defaults.
+    pub merge_default_eviction_settings: Sourced<bool>,
 }
 
 /// A file that the kubelet needs, where its path was set, and what lies there.
@@ -56,8 +90,8 @@ pub enum FileState {
     /// There, and what it should be.
     Valid,
     Missing,
-    /// There, and not what it should be.
-    Invalid(Fault),
+    /// There, and not what it should be: the faults in the order of the file, at least one.
+    Invalid(Vec<Fault>),
     Unreadable(Blind),
 }
 
@@ -100,7 +134,10 @@ impl Fault {
 pub struct IgnoredField {
     /// Dotted, from the top: `authentication.x509.clientCaFile`.
     pub field: String,
+    /// The file it stands in.
+    pub path: String,
     pub line: u64,
+    pub column: u64,
     /// A second appearance of a key; otherwise the key is unknown.
     pub duplicate: bool,
     /// The known field it most resembles.
@@ -123,13 +160,17 @@ pub struct Kubeconfig {
     pub client_certificate: Option<Sourced<String>>,
 }
 
-/// One hard eviction threshold (`pkg/kubelet/eviction/api/types.go`).
+/// One eviction threshold (`pkg/kubelet/eviction/api/types.go`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvictionThreshold {
     /// `memory.available`, `nodefs.available`, `nodefs.inodesFree`, `imagefs.available`, `imagefs.inodesFree`, `pid.available`.
     pub signal: String,
     pub value: ThresholdValue,
+    /// The line of this very threshold, a flag, or `default`.
     pub source: String,
+    /// How long a soft threshold must be crossed before pods are evicted, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_seconds: Option<u64>,
 }
 
 /// A threshold as it was written.
@@ -164,11 +205,30 @@ impl std::fmt::Display for ThresholdValue {
     }
 }
 
+impl File {
+    /// Its faults, if it is there and not what it should be.
+    #[must_use]
+    pub fn faults(&self) -> &[Fault] {
+        match &self.state {
+            FileState::Invalid(faults) => faults,
+            _ => &[],
+        }
+    }
+}
+
 impl Kubelet {
     pub(super) fn blind_spots(&self) -> Vec<&Blind> {
-        [self.config.as_ref(), self.kubeconfig.as_ref().map(|kubeconfig| &kubeconfig.file), self.client_ca_file.as_ref()]
+        let files = [
+            self.config.as_ref(),
+            self.config_dir.as_ref(),
+            self.kubeconfig.as_ref().map(|kubeconfig| &kubeconfig.file),
+            self.bootstrap_kubeconfig.as_ref(),
+            self.client_ca_file.as_ref(),
+        ];
+        files
             .into_iter()
             .flatten()
+            .chain(&self.drop_ins)
             .filter_map(|file| match &file.state {
                 FileState::Unreadable(blind) => Some(blind),
                 _ => None,
@@ -176,16 +236,75 @@ impl Kubelet {
             .collect()
     }
 
+    /// The files the configuration is read from, in the order they are merged.
+    pub fn config_files(&self) -> impl Iterator<Item = &File> {
+        self.config.iter().chain(&self.drop_ins)
+    }
+
     #[must_use]
     pub fn eviction_threshold(&self, signal: &str) -> Option<&EvictionThreshold> {
         self.eviction_hard.iter().find(|threshold| threshold.signal == signal)
     }
-}
 
-impl Kubelet {
-    /// The node was joined to a cluster once: there is a kubeconfig.
+    /// The node was joined to a cluster once: there is a kubeconfig, or something to make one with.
     #[must_use]
     pub fn has_joined(&self) -> bool {
-        self.kubeconfig.as_ref().is_none_or(|kubeconfig| kubeconfig.file.state != FileState::Missing)
+        self.kubeconfig.as_ref().is_none_or(|kubeconfig| kubeconfig.file.state != FileState::Missing) || self.can_bootstrap()
+    }
+
+    /// There is a bootstrap kubeconfig that can be used: the kubelet makes itself a new kubeconfig with it.
+    #[must_use]
+    pub fn can_bootstrap(&self) -> bool {
+        self.bootstrap_kubeconfig.as_ref().is_some_and(|file| file.state == FileState::Valid)
+    }
+}
+
+/// Host and port of an API server's URL, as client-go takes it (`rest.DefaultServerURL`): the scheme may be left out.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn endpoint(server: &str) -> Result<(String, u16), &'static str> {
+    let (default_port, rest) = match server.split_once("://") {
+        Some(("https", rest)) => (443, rest),
+        Some(("http", rest)) => (80, rest),
+        Some(_) => return Err("the scheme is neither https nor http"),
+        None => (443, server),
+    };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(inner) => match inner.split_once(']') {
+            Some((host, "")) => (host, None),
+            Some((host, port)) => (host, Some(port.strip_prefix(':').ok_or("after ] there is no port")?)),
+            None => return Err("there is no closing ]"),
+        },
+        None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
+    };
+    if host.is_empty() {
+        return Err("there is no host");
+    }
+    if host.chars().any(|c| c.is_whitespace() || c.is_control() || "<>\"^`{|}\\".contains(c)) {
+        return Err("the host holds a character that no host has");
+    }
+    let port = match port {
+        None | Some("") => default_port,
+        Some(port) => port.parse().map_err(|_| "the port is no number from 1 to 65535")?,
+    };
+    if port == 0 { Err("the port is no number from 1 to 65535") } else { Ok((host.to_owned(), port)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::endpoint;
+
+    #[test]
+    fn servers_as_client_go_takes_them() {
+        let ok = |server: &str| endpoint(server).unwrap();
+        assert_eq!(ok("https://192.0.2.1:6443"), ("192.0.2.1".to_owned(), 6443));
+        assert_eq!(ok("https://api.example.com"), ("api.example.com".to_owned(), 443));
+        assert_eq!(ok("https://[2001:db8::1]:6443/prefix"), ("2001:db8::1".to_owned(), 6443));
+        assert_eq!(ok("192.0.2.1:6443"), ("192.0.2.1".to_owned(), 6443));
+        for bad in ["", "https://", "ftp://x", "https://x:65536", "https://x:0", "https://x:64a3", "https://a b:6443", "https://[::1"] {
+            assert!(endpoint(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -11,6 +11,7 @@ pub mod journal;
 pub mod kubelet;
 pub mod node;
 pub mod pressure;
+pub mod shell;
 pub mod timestamp;
 pub mod units;
 
@@ -74,7 +75,7 @@ impl Facts {
     pub fn blind_spots(&self) -> Vec<(Domain, Blind)> {
         let mut spots = Vec::new();
         let mut domain = |domain, found: Vec<&Blind>| spots.extend(found.into_iter().map(|blind| (domain, blind.clone())));
-        domain(Domain::Units, self.units.blind_or(|_| Vec::new()));
+        domain(Domain::Units, self.units.blind_or(Units::blind_spots));
         domain(Domain::Journal, self.journal.blind_or(Journal::blind_spots));
         domain(Domain::Kubelet, self.kubelet.blind_or(Kubelet::blind_spots));
         domain(Domain::Certificates, self.certificates.blind_or(Certificates::blind_spots));
@@ -89,15 +90,20 @@ impl Facts {
         self.node.name.as_ref().map_or("NODE-NAME", |name| name.value.as_str())
     }
 
-    /// The command that makes a new kubeconfig for this node's kubelet
+    /// The commands that make a new kubeconfig for this node's kubelet and put it in place
     /// (kubernetes.io: Troubleshooting kubeadm, "Kubelet client certificate rotation fails").
+    /// Only a control-plane node has the CA's key to make one; pasted elsewhere they change nothing.
     #[must_use]
-    pub fn new_kubelet_conf(&self) -> String {
-        let make = format!("kubeadm kubeconfig user --org system:nodes --client-name system:node:{}", self.node_name());
+    pub fn new_kubelet_conf(&self) -> Vec<String> {
+        let path = self.kubelet.known().and_then(|kubelet| kubelet.kubeconfig.as_ref()).map_or("/etc/kubernetes/kubelet.conf", |found| &found.file.path.value);
+        let (name, path) = (self.node_name(), shell::quote(path));
+        let file = shell::quote(&format!("{name}.conf"));
+        let make = format!("kubeadm kubeconfig user --org system:nodes --client-name {} > {file}", shell::quote(&format!("system:node:{name}")));
+        let place = format!("test -s {file} && install -m 600 {file} {path} && systemctl restart kubelet");
         if self.node.control_plane {
-            format!("{make} > /etc/kubernetes/kubelet.conf")
+            vec![make, place]
         } else {
-            format!("ssh CONTROL-PLANE {make} > /etc/kubernetes/kubelet.conf")
+            vec!["# on a control-plane node:".to_owned(), make, format!("# then here, with {file} copied over:"), place]
         }
     }
 

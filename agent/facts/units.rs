@@ -1,6 +1,11 @@
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 
-use super::Timestamp;
+use super::{Blind, Timestamp};
+
+/// What unit files do not tell.
+static WHAT_RUNS: LazyLock<Blind> = LazyLock::new(|| Blind::new("what runs: this is a disk, and only its unit files were read"));
 
 /// The watched systemd units.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +30,24 @@ impl Units {
     pub fn get(&self, name: &str) -> Option<&Unit> {
         self.units.iter().find(|unit| unit.name == name)
     }
+
+    /// Whether systemd itself told, so that what runs is known.
+    ///
+    /// # Errors
+    /// Blind, if it was read from unit files.
+    pub fn running(&self) -> Result<(), Blind> {
+        match self.source {
+            UnitSource::Systemd => Ok(()),
+            UnitSource::Files => Err(WHAT_RUNS.clone()),
+        }
+    }
+
+    pub(super) fn blind_spots(&self) -> Vec<&Blind> {
+        match self.source {
+            UnitSource::Systemd => Vec::new(),
+            UnitSource::Files => vec![&WHAT_RUNS],
+        }
+    }
 }
 
 /// A systemd unit, in systemd's own words (`org.freedesktop.systemd1(5)`); strings we do not know are kept as they are.
@@ -42,12 +65,37 @@ pub struct Unit {
     /// `UnitFileState`: `enabled`, `disabled`, `static`, `masked`…; empty if systemd has no word for it.
     #[serde(default)]
     pub unit_file_state: String,
+    /// Units that pull it in: `WantedBy`, `RequiredBy`, `BoundBy`, `UpheldBy`, `TriggeredBy`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wanted_by: Vec<String>,
     #[serde(default)]
     pub need_daemon_reload: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fragment_path: Option<String>,
     #[serde(default)]
     pub drop_in_paths: Vec<String>,
+    /// The argv of `ExecStart`, with `$VARIABLES` as they are written. Of programs whose flags may carry secrets
+    /// (k3s' `--token`) and of units watched by configuration, only the program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exec_start: Vec<String>,
+    /// `Environment`, as `NAME=value`: only `KUBELET_*` and `KUBE_*` of the kubelet and kube-proxy. Others may be secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environment: Vec<String>,
+    /// `EnvironmentFile`, in the order they are read; a later one wins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environment_files: Vec<EnvironmentFile>,
+    /// `StandardError`: `inherit`, `journal`, `null`, `file`…; empty where nothing tells.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub standard_error: String,
+}
+
+/// A file of variables that systemd reads before it starts the unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentFile {
+    /// As written; may be a pattern.
+    pub path: String,
+    /// It may be missing (`-` before the path).
+    pub optional: bool,
 }
 
 /// The running side of a unit.
@@ -63,6 +111,21 @@ pub struct Active {
     /// `ActiveEnterTimestamp`: the last time it became active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_enter: Option<Timestamp>,
+    /// `ActiveExitTimestamp`: the last time it began to stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_exit: Option<Timestamp>,
+    /// `InactiveExitTimestamp`: the last time it began to start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inactive_exit: Option<Timestamp>,
+    /// `TimeoutStartUSec` in seconds; absent if it may take for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_timeout: Option<u64>,
+    /// `TimeoutStopUSec` in seconds; absent if it may take for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_timeout: Option<u64>,
+    /// `Job`: the number of the job that is queued for it: systemd is about to start or stop it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<u32>,
     /// `Result` of the last run: `success`, `exit-code`, `signal`, `oom-kill`, `start-limit-hit`…
     #[serde(default)]
     pub result: String,
@@ -77,9 +140,17 @@ pub struct Active {
     /// `NRestarts`: automatic restarts since the unit was last started by hand. Absent before systemd 235.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u32>,
+    /// When it was seen to be restarted automatically while it was watched, oldest first; at most [`Active::RESTARTS_SEEN`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restarts_seen: Vec<Timestamp>,
     /// `InvocationID` as 32 hex digits: names this run, also in the journal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invocation_id: Option<String>,
+}
+
+impl Active {
+    /// How many restarts are remembered.
+    pub const RESTARTS_SEEN: usize = 16;
 }
 
 impl Unit {

@@ -240,7 +240,7 @@ impl Settings {
                 settings.version = settings.number(&["version"]).map_or(1, |version| version.value);
             }
             for import in settings.list(&["imports"]).unwrap_or_default() {
-                let path = clean(&super::kubelet::beside(&parent, &import.value));
+                let path = clean(&super::kubeconfig::beside(&parent, &import.value));
                 pending.extend(glob(host, &path).into_iter().map(|path| Sourced::new(path, import.source.clone())));
             }
         }
@@ -257,12 +257,12 @@ impl Settings {
                 }
                 Err(error) => {
                     let (line, column) = place(&text, error.span().map_or(0, |span| span.start));
-                    FileState::Invalid(Fault::at(format!("not TOML: {}", error.message()), line, column))
+                    FileState::Invalid(vec![Fault::at(format!("not TOML: {}", error.message()), line, column)])
                 }
             },
             Err(ReadError::Missing) => return,
             Err(ReadError::Blind(blind)) => FileState::Unreadable(blind),
-            Err(error) => FileState::Invalid(Fault::new(error.to_string())),
+            Err(error) => FileState::Invalid(vec![Fault::new(error.to_string())]),
         };
         self.files.push(File { path, state });
     }

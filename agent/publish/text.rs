@@ -1,128 +1,238 @@
 //! The report for a person in a terminal.
 
-use std::fmt::Write as _;
-
+use super::view::{Effect, Root, Title, View};
 use crate::diagnose::{Report, Verdict};
-use crate::facts::timestamp::human_span;
-use crate::finding::{Finding, Severity};
+use crate::finding::Severity;
 
 /// How it may look.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
     pub color: bool,
-    /// Columns; lines of prose are wrapped at it, commands never.
+    /// Columns; prose is wrapped at it, commands and paths never.
     pub width: usize,
 }
+
+impl Style {
+    /// Without colour, for a pipe, a file, or curl.
+    pub const PLAIN: Self = Self { color: false, width: 100 };
+
+    /// Bounded to what can be read; `None` where nothing tells the width.
+    #[must_use]
+    pub fn new(color: bool, width: Option<usize>) -> Self {
+        Self { color, width: width.unwrap_or(Self::PLAIN.width).clamp(60, 160) }
+    }
+}
+
+/// SGR parameters (ECMA-48).
+const BOLD: &str = "1";
+const DIM: &str = "2";
 
 /// Root causes with what they explain folded under them, then what could not be seen.
 #[must_use]
 pub fn render(report: &Report, least: Severity, style: Style) -> String {
-    let mut out = String::new();
-    let name = report.node.name.as_ref().map_or("this node", |name| name.value.as_str());
-    let verdict = paint(style, verdict_color(report.verdict), &report.verdict.name().to_uppercase());
-    let _ = writeln!(out, "{name}  {verdict}  {}  {}", headline(report), report.time.human());
-    for finding in report.roots().filter(|finding| finding.severity >= least) {
-        out.push('\n');
-        root(&mut out, report, finding, style);
+    let view = View::new(report, least);
+    let mut out = Text { out: String::new(), style };
+    out.head(&view);
+    for root in &view.roots {
+        out.root(root);
     }
-    if !report.unknown.is_empty() {
-        out.push('\n');
+    out.blind(&view);
+    if let Some(code) = &view.more {
+        out.line(&format!("\nmore: nodetriage explain {code}"));
     }
-    for unknown in &report.unknown {
-        let grant = unknown.grant.as_ref().map_or_else(String::new, |grant| format!(" ({grant})"));
-        wrap(&mut out, &format!("cannot see  {}: {}{grant}", unknown.domain, unknown.reason), 12, style.width);
-    }
-    if let Some(first) = report.roots().find(|finding| finding.severity >= least) {
-        let _ = writeln!(out, "\nmore: nodetriage explain {}", first.code);
-    }
-    out
+    out.out
 }
 
-/// The verdict's one statement: the first root cause, or that there is none.
-#[must_use]
-pub fn headline(report: &Report) -> String {
-    match (report.roots().find(|finding| finding.severity > Severity::Info), report.verdict) {
-        (Some(first), _) => {
-            let others = report.roots().filter(|finding| finding.severity > Severity::Info).count() - 1;
-            if others == 0 { first.summary.clone() } else { format!("{} (and {others} more)", first.summary) }
+struct Text {
+    out: String,
+    style: Style,
+}
+
+impl Text {
+    fn line(&mut self, line: &str) {
+        self.out.push_str(line.trim_end());
+        self.out.push('\n');
+    }
+
+    fn head(&mut self, view: &View) {
+        let verdict = view.verdict.name().to_uppercase();
+        let before = view.node.chars().count() + verdict.len() + 4;
+        let hang = if before > self.style.width / 2 { 4 } else { before };
+        let mut lines = wrap(&view.headline, before, hang, self.style.width);
+        let first = lines.remove(0);
+        let head = format!("{}  {}  {}", self.paint(BOLD, &view.node), self.paint(verdict_color(view.verdict), &verdict), self.paint(BOLD, &first));
+        let fits = lines.is_empty() && before + first.chars().count() + 2 + view.time.len() <= self.style.width;
+        if fits {
+            let time = self.paint(DIM, &view.time);
+            return self.rest_of_head(&format!("{head}  {time}"), Vec::new(), &view.notes, hang);
         }
-        (None, Verdict::Healthy) => "nothing is wrong".to_owned(),
-        (None, _) => "nothing wrong was seen, but not everything could be seen".to_owned(),
+        let lines = lines.iter().map(|line| self.paint(BOLD, line)).collect();
+        let notes: Vec<String> = std::iter::once(&view.time).chain(&view.notes).cloned().collect();
+        self.rest_of_head(&head, lines, &notes, hang);
     }
-}
 
-fn root(out: &mut String, report: &Report, finding: &Finding, style: Style) {
-    title(out, report, finding, "", style);
-    wrap(out, &format!("    {}", finding.summary), 4, style.width);
-    for evidence in &finding.evidence {
-        wrap(out, &format!("    {}: {}", evidence.source, evidence.saw), 8, style.width);
-    }
-    for (index, command) in finding.remedy.iter().enumerate() {
-        let _ = writeln!(out, "  {}  {}", if index == 0 { "do" } else { "  " }, paint(style, "1", command));
-    }
-    if report.explained_by(finding).next().is_some() {
-        out.push_str("  explains\n");
-        let mut told = vec![finding.reference()];
-        consequences(out, report, finding, &mut told, "    ", style);
-    }
-}
-
-fn consequences(out: &mut String, report: &Report, cause: &Finding, told: &mut Vec<crate::finding::Reference>, indent: &str, style: Style) {
-    for effect in report.explained_by(cause) {
-        if told.contains(&effect.reference()) {
-            continue;
+    fn rest_of_head(&mut self, head: &str, lines: Vec<String>, notes: &[String], hang: usize) {
+        let indent = " ".repeat(hang);
+        self.line(head);
+        for line in lines {
+            self.line(&format!("{indent}{line}"));
         }
-        told.push(effect.reference());
-        title(out, report, effect, indent, style);
-        let last = effect.evidence.last().map_or_else(|| effect.summary.clone(), |evidence| format!("{}: {}", effect.summary, evidence.saw));
-        wrap(out, &format!("{indent}    {last}"), indent.len() + 4, style.width);
-        consequences(out, report, effect, told, &format!("{indent}  "), style);
+        for note in notes {
+            for line in wrap(note, hang, hang, self.style.width) {
+                let line = self.paint(DIM, &line);
+                self.line(&format!("{indent}{line}"));
+            }
+        }
+    }
+
+    fn root(&mut self, root: &Root) {
+        self.line("");
+        let title = self.title(&root.title);
+        self.line(&title);
+        if let Some(summary) = &root.summary {
+            self.prose(summary, 4, 4);
+        }
+        if root.evidence.iter().all(|(source, _)| *source == root.title.subject) {
+            root.evidence.iter().for_each(|(_, saw)| self.prose(saw, 4, 4));
+        } else {
+            self.evidence(&root.evidence);
+        }
+        for (index, command) in root.commands.iter().enumerate() {
+            let (command, comment) = command.find("  # ").map_or((command.as_str(), ""), |at| command.split_at(at));
+            let line = format!("  {}  {}{}", if index == 0 { "do" } else { "  " }, self.paint(BOLD, command), self.paint(DIM, comment));
+            self.line(&line);
+        }
+        if !root.effects.is_empty() {
+            self.line("  explains");
+            self.effects(&root.effects, 4);
+        }
+    }
+
+    /// Where on the left, what on the right, in columns if there is room for both.
+    fn evidence(&mut self, evidence: &[(String, String)]) {
+        let room = self.style.width / 2 - 4;
+        let fitting = evidence.iter().map(|(source, _)| source.chars().count()).filter(|length| *length <= room);
+        let column = fitting.max().unwrap_or_default();
+        for (source, saw) in evidence {
+            let length = source.chars().count();
+            let painted = self.paint(DIM, source);
+            if length > room {
+                self.line(&format!("    {painted}"));
+                self.prose(saw, 8, 8);
+                continue;
+            }
+            let hang = 4 + column + 2;
+            let mut lines = wrap(saw, hang, hang, self.style.width).into_iter();
+            let first = lines.next().unwrap_or_default();
+            self.line(&format!("    {painted}{}  {first}", " ".repeat(column - length)));
+            for line in lines {
+                self.line(&format!("{}{line}", " ".repeat(hang)));
+            }
+        }
+    }
+
+    fn effects(&mut self, effects: &[Effect], indent: usize) {
+        for effect in effects {
+            let title = self.title(&effect.title);
+            let spaces = " ".repeat(indent);
+            let Some(fact) = &effect.fact else {
+                self.line(&format!("{spaces}{title}  (as above)"));
+                continue;
+            };
+            let length = effect.title.length() + 2 + fact.chars().count();
+            if indent + length <= self.style.width {
+                self.line(&format!("{spaces}{title}  {fact}"));
+            } else {
+                self.line(&format!("{spaces}{title}"));
+                self.prose(fact, indent + 4, indent + 4);
+            }
+            if let Some((source, saw)) = &effect.evidence {
+                self.prose(&format!("{source}: {saw}"), indent + 4, indent + 8);
+            }
+            self.effects(&effect.effects, indent + 2);
+        }
+    }
+
+    fn title(&self, title: &Title) -> String {
+        let (mark, color) = match title.severity {
+            Severity::Critical => ("✖", "31"),
+            Severity::Warning => ("!", "33"),
+            Severity::Info => ("·", "36"),
+        };
+        let code = self.paint(color, &format!("{mark} {}", title.code));
+        format!("{code}  {}{}", self.paint(BOLD, &title.subject), self.paint(DIM, &title.tail()))
+    }
+
+    fn blind(&mut self, view: &View) {
+        let column = view.blind.iter().map(|row| row.domain.name().len()).max().unwrap_or_default();
+        if !view.blind.is_empty() {
+            self.line("\ncannot see");
+        }
+        let mut last = None;
+        for row in &view.blind {
+            let what = match &row.grant {
+                Some(grant) => format!("{} → {grant}", row.reasons),
+                None => row.reasons.clone(),
+            };
+            let hang = 2 + column + 2;
+            for line in wrap(&what, hang, hang, self.style.width) {
+                let domain = if last.replace(row.domain) == Some(row.domain) { "" } else { row.domain.name() };
+                self.line(&format!("  {domain:column$}  {line}"));
+            }
+        }
+    }
+
+    fn prose(&mut self, text: &str, indent: usize, hang: usize) {
+        for (index, line) in wrap(text, indent, hang, self.style.width).into_iter().enumerate() {
+            let spaces = " ".repeat(if index == 0 { indent } else { hang });
+            self.line(&format!("{spaces}{line}"));
+        }
+    }
+
+    fn paint(&self, color: &str, text: &str) -> String {
+        if self.style.color && !text.is_empty() { format!("\x1b[{color}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 
-fn title(out: &mut String, report: &Report, finding: &Finding, indent: &str, style: Style) {
-    let (mark, color) = match finding.severity {
-        Severity::Critical => ("✖", "31"),
-        Severity::Warning => ("!", "33"),
-        Severity::Info => ("·", "36"),
-    };
-    let since = finding.since.map_or_else(String::new, |since| format!("  since {} ({})", since.human(), human_span(report.time.seconds_since(since))));
-    let stale = if finding.stale { "  (last known)" } else { "" };
-    let _ = writeln!(out, "{indent}{} {}  {}{since}{stale}", paint(style, color, mark), paint(style, color, &finding.code), finding.subject);
-}
-
-/// Breaks prose at spaces; a word longer than the line stays whole, so that paths can be copied.
-fn wrap(out: &mut String, text: &str, hang: usize, width: usize) {
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let lead = text.len() - text.trim_start().len();
-    let mut line = " ".repeat(lead);
-    let mut empty = true;
-    for word in text.split_whitespace() {
-        if !empty && line.chars().count() + 1 + word.chars().count() > width {
-            out.push_str(&line);
-            out.push('\n');
-            line = " ".repeat(hang);
-            empty = true;
-        }
-        if !empty {
-            line.push(' ');
-        }
-        line.push_str(word);
-        empty = false;
+impl Title {
+    fn tail(&self) -> String {
+        let since = self.since.as_ref().map_or_else(String::new, |since| format!("  since {since}"));
+        since + if self.stale { "  (last known)" } else { "" }
     }
-    out.push_str(&line);
-    out.push('\n');
+
+    /// Columns it takes.
+    fn length(&self) -> usize {
+        2 + self.code.chars().count() + 2 + self.subject.chars().count() + self.tail().chars().count()
+    }
 }
 
 fn verdict_color(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Healthy => "32",
-        Verdict::Warning => "33",
-        Verdict::Critical => "31",
-        Verdict::Unknown => "35",
+        Verdict::Healthy => "1;32",
+        Verdict::Warning => "1;33",
+        Verdict::Critical => "1;31",
+        Verdict::Unknown => "1;35",
     }
 }
 
-fn paint(style: Style, color: &str, text: &str) -> String {
-    if style.color { format!("\x1b[{color}m{text}\x1b[0m") } else { text.to_owned() }
+/// Lines without their indents, at least one. Breaks at spaces; a word longer than a line stays whole, so that it can be copied.
+fn wrap(text: &str, indent: usize, hang: usize, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = indent;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        let line = lines.last_mut().expect("there is one");
+        if line.is_empty() {
+            line.push_str(word);
+            used += length;
+        } else if used + 1 + length <= width {
+            line.push(' ');
+            line.push_str(word);
+            used += 1 + length;
+        } else {
+            lines.push(word.to_owned());
+            used = hang + length;
+        }
+    }
+    lines
 }

@@ -1,0 +1,47 @@
+//! What the checks of the kubelet's configuration share: where a value is mended, and how a path is written in a command.
+
+use crate::facts::kubelet::Fault;
+pub(super) use crate::facts::shell::quote;
+use crate::facts::{Facts, Sourced};
+use crate::finding::Finding;
+
+/// More faults of one file than anybody reads at once.
+const MOST: usize = 10;
+
+pub(super) const RESTART: &str = "systemctl restart kubelet";
+
+/// The file and line that a value's source names: `/var/lib/kubelet/config.yaml:9`, or `/etc/default/kubelet:1 --config`.
+pub(super) fn place(source: &str) -> Option<(&str, u64)> {
+    let (file, line) = source.split(" --").next()?.rsplit_once(':')?;
+    Some((file, line.parse().ok()?)).filter(|(file, _)| file.starts_with('/'))
+}
+
+/// The command that opens the place where a value was set, and has the kubelet read it again.
+pub(super) fn edit<T>(value: &Sourced<T>) -> String {
+    match place(&value.source) {
+        Some((file, line)) => edit_at(file, Some(line)),
+        // In the unit itself, or told by the process only.
+        None => format!("systemctl edit --full kubelet && {RESTART}"),
+    }
+}
+
+/// The command that opens a file at a line, and has the kubelet read it again.
+pub(super) fn edit_at(file: &str, line: Option<u64>) -> String {
+    let line = line.map_or_else(String::new, |line| format!("+{line} "));
+    format!("vi {line}{} && {RESTART}", quote(file))
+}
+
+/// The faults of a file as evidence.
+pub(super) fn faults(finding: Finding, path: &str, faults: &[Fault]) -> Finding {
+    let finding = faults.iter().take(MOST).fold(finding, |finding, fault| finding.evidence(fault.place(path), fault.message.clone()));
+    match faults.len().checked_sub(MOST) {
+        Some(more @ 1..) => finding.evidence(path, format!("and {more} more")),
+        _ => finding,
+    }
+}
+
+/// What follows from a fault that the kubelet does not survive: it exits now, or will when it is started next.
+pub(super) fn consequence(facts: &Facts) -> &'static str {
+    let active = facts.units.known().and_then(|units| units.get("kubelet.service")?.active.as_ref());
+    if active.is_some_and(|active| active.state == "active") { "the kubelet will not start again" } else { "the kubelet exits at start" }
+}

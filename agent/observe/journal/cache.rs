@@ -1,0 +1,152 @@
+//! One bounded cache of file blocks, shared by all journal files.
+//!
+//! Files are read with `pread`, never mapped: a file that is truncated while it is read gives an error instead of SIGBUS.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
+use super::format::Fault;
+
+/// Small, because lookups through hash tables touch a few bytes here and there.
+const BLOCK: usize = 4096;
+/// 1 MiB in all.
+const BLOCKS: usize = 256;
+/// The longest piece that goes through the cache.
+const PIECE_MAX: usize = 64 << 10;
+
+/// An open file, as the cache knows it.
+#[derive(Debug)]
+pub struct Handle {
+    file: File,
+    /// Different for every file of a cache.
+    key: u32,
+    /// Grows when the file has, so that blocks read before are not used again.
+    generation: u32,
+}
+
+impl Handle {
+    #[must_use]
+    pub fn new(file: File, key: u32) -> Self {
+        Self { file, key, generation: 0 }
+    }
+
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Forgets every block of this file.
+    pub fn invalidate(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+    }
+
+    fn tag(&self) -> u64 {
+        u64::from(self.key) << 32 | u64::from(self.generation)
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    /// The file's tag plus one; 0 is an empty slot.
+    tag: u64,
+    block: u64,
+    len: usize,
+}
+
+/// Two slots for every hash of (file, block): of the two the one used less recently is replaced.
+pub struct Cache {
+    bytes: Vec<u8>,
+    slots: Vec<[Slot; 2]>,
+    recent: Vec<u8>,
+    piece: Vec<u8>,
+}
+
+impl std::fmt::Debug for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cache of {BLOCKS} blocks")
+    }
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { bytes: vec![0; BLOCK * BLOCKS], slots: vec![[Slot::default(); 2]; BLOCKS / 2], recent: vec![0; BLOCKS / 2], piece: Vec::new() }
+    }
+}
+
+impl Cache {
+    /// Exactly `len` bytes at `offset`.
+    ///
+    /// # Errors
+    /// The file ends before, or cannot be read.
+    pub fn read(&mut self, handle: &Handle, offset: u64, len: usize) -> Result<&[u8], Fault> {
+        let ends_early = Fault::Damaged("the file ends before the object does");
+        let within = usize::try_from(offset % BLOCK as u64).unwrap_or(0);
+        if within + len <= BLOCK {
+            let (start, filled) = self.block(handle, offset / BLOCK as u64)?;
+            if within + len > filled {
+                return Err(ends_early);
+            }
+            return self.bytes.get(start + within..start + within + len).ok_or(ends_early);
+        }
+        if len > PIECE_MAX {
+            return Err(Fault::Damaged("an object too large for its kind"));
+        }
+        let mut piece = std::mem::take(&mut self.piece);
+        piece.clear();
+        while piece.len() < len {
+            let at = offset.checked_add(piece.len() as u64).ok_or(Fault::Damaged("an offset beyond any file"))?;
+            let within = usize::try_from(at % BLOCK as u64).unwrap_or(0);
+            let (start, filled) = self.block(handle, at / BLOCK as u64)?;
+            let wanted = (len - piece.len()).min(BLOCK - within);
+            if within + wanted > filled {
+                return Err(ends_early);
+            }
+            piece.extend_from_slice(self.bytes.get(start + within..start + within + wanted).unwrap_or_default());
+        }
+        self.piece = piece;
+        Ok(&self.piece)
+    }
+
+    /// Where the block lies in `bytes`, and how many bytes of it the file has.
+    fn block(&mut self, handle: &Handle, block: u64) -> Result<(usize, usize), Fault> {
+        let tag = handle.tag() + 1;
+        let mixed = (block ^ u64::from(handle.key) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let set = usize::try_from(mixed >> 32).unwrap_or(0) % self.slots.len();
+        let (Some(slots), Some(recent)) = (self.slots.get_mut(set), self.recent.get_mut(set)) else { return Err(Fault::Damaged("no cache")) };
+        for (way, slot) in slots.iter().enumerate() {
+            if slot.tag == tag && slot.block == block {
+                *recent = u8::from(way == 1);
+                return Ok(((set * 2 + way) * BLOCK, slot.len));
+            }
+        }
+        let way = usize::from(*recent == 0);
+        let start = (set * 2 + way) * BLOCK;
+        let offset = block.checked_mul(BLOCK as u64).ok_or(Fault::Damaged("an offset beyond any file"))?;
+        let [first, second] = slots;
+        let slot = if way == 0 { first } else { second };
+        *slot = Slot::default();
+        let bytes = self.bytes.get_mut(start..start + BLOCK).unwrap_or_default();
+        let len = read_at(&handle.file, bytes, offset)?;
+        *slot = Slot { tag, block, len };
+        *recent = u8::from(way == 1);
+        Ok((start, len))
+    }
+}
+
+/// Reads until the buffer is full or the file ends.
+///
+/// # Errors
+/// The kernel's.
+pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Fault> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let Some(at) = offset.checked_add(filled as u64).filter(|at| i64::try_from(*at).is_ok()) else { return Ok(filled) };
+        match file.read_at(rest, at) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(filled)
+}

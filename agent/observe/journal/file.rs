@@ -1,0 +1,399 @@
+//! One journal file: objects, hash tables, and the chains of entry arrays.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
+
+use super::cache::{Cache, Handle, read_at};
+use super::compress::Decompressor;
+use super::format::{Fault, HEADER_READ, Header, Id, Kind, OBJECT_HEADER, OBJECT_LZ4, OBJECT_MAX, OBJECT_XZ, OBJECT_ZSTD, id_at, u32_at, u64_at};
+use super::hash::{jenkins, siphash24};
+
+/// Objects looked at in one bucket of a hash table; journald rotates a file whose chains grow beyond 100.
+const BUCKET_MAX: usize = 16_384;
+/// Arrays in one chain: journald doubles them, so that 60 hold more than any file can.
+const ARRAYS_MAX: usize = 4096;
+/// The largest entry taken for real: 1,024 fields are journald's own limit (`ENTRY_FIELD_COUNT_MAX`).
+const ENTRY_MAX: u64 = 48 << 10;
+const ENTRY_ITEMS: usize = 64;
+
+/// An open journal file.
+#[derive(Debug)]
+pub struct JournalFile {
+    /// As the node names it.
+    pub path: String,
+    pub header: Header,
+    handle: Handle,
+    size: u64,
+}
+
+/// An object's header, found plausible.
+#[derive(Clone, Copy, Debug)]
+struct Object {
+    flags: u8,
+    size: u64,
+}
+
+/// What an entry says besides its fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EntryHead {
+    pub offset: u64,
+    pub seqnum: u64,
+    /// Microseconds since 1970.
+    pub realtime: u64,
+    /// Microseconds since boot.
+    pub monotonic: u64,
+    pub boot_id: Id,
+    pub xor_hash: u64,
+}
+
+/// An entry: its head, and where its fields lie.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    pub head: EntryHead,
+    /// Offsets of DATA objects, ascending.
+    pub items: Vec<u64>,
+}
+
+impl JournalFile {
+    /// Takes an open file for a journal.
+    ///
+    /// # Errors
+    /// If it is none, or must not be read.
+    pub fn open(file: File, path: String, key: u32) -> Result<Self, Fault> {
+        let handle = Handle::new(file, key);
+        let (header, size) = read_header(&handle)?;
+        Ok(Self { path, header, handle, size })
+    }
+
+    /// Reads the header again. True if there are more entries or another state than before.
+    ///
+    /// # Errors
+    /// The file cannot be read any more, or was overwritten by something else.
+    pub fn refresh(&mut self) -> Result<bool, Fault> {
+        let (header, size) = read_header(&self.handle)?;
+        if header.file_id != self.header.file_id {
+            return Err(Fault::Damaged("another file's header stands in its place"));
+        }
+        let changed = header.n_entries != self.header.n_entries || header.state != self.header.state;
+        if size != self.size || header.tail_object_offset != self.header.tail_object_offset || changed {
+            self.handle.invalidate();
+        }
+        (self.header, self.size) = (header, size);
+        Ok(changed)
+    }
+
+    /// The number of entries as it is now, by one small read.
+    ///
+    /// # Errors
+    /// The file cannot be read any more.
+    pub fn entries_now(&self) -> Result<u64, Fault> {
+        let mut bytes = [0; 8];
+        match read_at(self.handle.file(), &mut bytes, 152)? {
+            8 => Ok(u64::from_le_bytes(bytes)),
+            _ => Err(Fault::Damaged("the file was truncated")),
+        }
+    }
+
+    /// Whether its name is gone from every directory.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.handle.file().metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+    }
+
+    fn object(&self, cache: &mut Cache, offset: u64, kind: Kind) -> Result<Object, Fault> {
+        if !offset.is_multiple_of(8) || offset < self.header.header_size {
+            return Err(Fault::Damaged("an offset that no object can have"));
+        }
+        let header = cache.read(&self.handle, offset, 16)?;
+        let (found, flags) = (header.first().copied().unwrap_or(0), header.get(1).copied().unwrap_or(0));
+        let size = u64_at(header, 8).unwrap_or(0);
+        if found != kind as u8 {
+            return Err(Fault::Damaged(match kind {
+                Kind::Data => "no DATA object where one should be",
+                Kind::Field => "no FIELD object where one should be",
+                Kind::Entry => "no ENTRY object where one should be",
+                Kind::EntryArray => "no ENTRY_ARRAY object where one should be",
+            }));
+        }
+        if size < OBJECT_HEADER || size > OBJECT_MAX || offset.checked_add(size).is_none_or(|end| end > self.size) {
+            return Err(Fault::Damaged("an object larger than its file"));
+        }
+        Ok(Object { flags, size })
+    }
+
+    /// The entry's head alone.
+    ///
+    /// # Errors
+    /// There is no whole entry at `offset`.
+    pub fn head(&self, cache: &mut Cache, offset: u64) -> Result<EntryHead, Fault> {
+        self.object(cache, offset, Kind::Entry)?;
+        let bytes = cache.read(&self.handle, offset, ENTRY_ITEMS)?;
+        let short = Fault::Damaged("an entry cut short");
+        let number = |at| u64_at(bytes, at);
+        let head = (|| {
+            Some(EntryHead { offset, seqnum: number(16)?, realtime: number(24)?, monotonic: number(32)?, boot_id: id_at(bytes, 40)?, xor_hash: number(56)? })
+        })();
+        head.ok_or(short)
+    }
+
+    /// Reads the entry at `offset` into `entry`.
+    ///
+    /// # Errors
+    /// There is no whole entry.
+    pub fn entry(&self, cache: &mut Cache, offset: u64, entry: &mut Entry) -> Result<(), Fault> {
+        entry.head = self.head(cache, offset)?;
+        entry.items.clear();
+        let object = self.object(cache, offset, Kind::Entry)?;
+        if object.size > ENTRY_MAX {
+            return Err(Fault::Damaged("an entry with too many fields"));
+        }
+        let length = usize::try_from(object.size).unwrap_or(0).checked_sub(ENTRY_ITEMS).ok_or(Fault::Damaged("an entry cut short"))?;
+        let bytes = cache.read(&self.handle, offset + ENTRY_ITEMS as u64, length)?;
+        if self.header.is_compact() {
+            entry.items.extend(bytes.as_chunks::<4>().0.iter().map(|item| u64::from(u32::from_le_bytes(*item))));
+        } else {
+            entry.items.extend(bytes.as_chunks::<16>().0.iter().filter_map(|item| u64_at(item, 0)));
+        }
+        // Deleted or never written items are zero.
+        entry.items.retain(|item| *item != 0);
+        Ok(())
+    }
+
+    fn payload_offset(&self) -> u64 {
+        if self.header.is_compact() { 72 } else { 64 }
+    }
+
+    /// Whether the DATA object's payload begins with `prefix`; what was read of it goes into `out` when it does, at most `limit` bytes.
+    ///
+    /// # Errors
+    /// There is no whole DATA object at `offset`.
+    pub fn data_if(&self, cache: &mut Cache, unpack: &mut Decompressor, offset: u64, prefix: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<bool, Fault> {
+        out.clear();
+        let object = self.object(cache, offset, Kind::Data)?;
+        let start = self.payload_offset();
+        let length = object.size.checked_sub(start).ok_or(Fault::Damaged("a field cut short"))?;
+        if object.flags & (OBJECT_XZ | OBJECT_LZ4 | OBJECT_ZSTD) == 0 {
+            if length < prefix.len() as u64 || cache.read(&self.handle, offset + start, prefix.len())? != prefix {
+                return Ok(false);
+            }
+            self.raw(cache, offset + start, length.min(limit as u64), out)?;
+            return Ok(true);
+        }
+        let mut packed = Vec::new();
+        self.raw(cache, offset + start, length, &mut packed)?;
+        unpack.unpack(object.flags, &packed, limit, out)?;
+        Ok(out.starts_with(prefix))
+    }
+
+    /// The DATA object's payload, `FIELD=value`, unpacked, at most `limit` bytes.
+    ///
+    /// # Errors
+    /// There is no whole DATA object at `offset`.
+    pub fn data(&self, cache: &mut Cache, unpack: &mut Decompressor, offset: u64, limit: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+        self.data_if(cache, unpack, offset, b"", limit, out).map(drop)
+    }
+
+    fn raw(&self, cache: &mut Cache, offset: u64, length: u64, out: &mut Vec<u8>) -> Result<(), Fault> {
+        let mut at = offset;
+        let end = offset.saturating_add(length);
+        // Growing piece by piece, so that a lie about the size costs no more memory than the file has bytes.
+        while at < end {
+            let piece = usize::try_from((end - at).min(32 << 10)).unwrap_or(0);
+            out.extend_from_slice(cache.read(&self.handle, at, piece)?);
+            at += piece as u64;
+        }
+        Ok(())
+    }
+
+    /// The DATA object of `FIELD=value`, by the hash table.
+    ///
+    /// # Errors
+    /// The chain it should be in is damaged.
+    pub fn find_data(&self, cache: &mut Cache, unpack: &mut Decompressor, payload: &[u8]) -> Result<Option<u64>, Fault> {
+        let hash = if self.header.is_keyed() { siphash24(payload, &self.header.file_id.0) } else { jenkins(payload) };
+        let buckets = self.header.data_hash_table_size / 16;
+        let bucket = hash.checked_rem(buckets).ok_or(Fault::Incomplete)?;
+        let item = self.header.data_hash_table_offset.checked_add(bucket * 16).ok_or(Fault::Damaged("hash table beyond the file"))?;
+        let mut offset = u64_at(cache.read(&self.handle, item, 8)?, 0).unwrap_or(0);
+        let mut found = Vec::new();
+        for _ in 0..BUCKET_MAX {
+            if offset == 0 {
+                return Ok(None);
+            }
+            self.object(cache, offset, Kind::Data)?;
+            let fields = cache.read(&self.handle, offset + 16, 16)?;
+            let (its_hash, next) = (u64_at(fields, 0), u64_at(fields, 8).unwrap_or(0));
+            if its_hash == Some(hash) && self.data_if(cache, unpack, offset, payload, payload.len() + 1, &mut found)? && found.len() == payload.len() {
+                return Ok(Some(offset));
+            }
+            if next != 0 && next <= offset {
+                return Err(Fault::Damaged("a hash chain that leads back"));
+            }
+            offset = next;
+        }
+        Err(Fault::Damaged("a hash chain without end"))
+    }
+
+    /// All entries of the file, oldest first.
+    ///
+    /// # Errors
+    /// The chain of arrays is damaged.
+    pub fn all(&self, cache: &mut Cache) -> Result<Chain, Fault> {
+        self.chain(cache, None, self.header.entry_array_offset, self.header.n_entries)
+    }
+
+    /// The entries that have the DATA object at `offset`, oldest first.
+    ///
+    /// # Errors
+    /// The chain of arrays is damaged.
+    pub fn having(&self, cache: &mut Cache, offset: u64) -> Result<Chain, Fault> {
+        self.object(cache, offset, Kind::Data)?;
+        let fields = cache.read(&self.handle, offset + 40, 24)?;
+        let number = |at| u64_at(fields, at).unwrap_or(0);
+        let (first, array, count) = (number(0), number(8), number(16));
+        self.chain(cache, Some(first), array, count)
+    }
+
+    fn chain(&self, cache: &mut Cache, inline: Option<u64>, first: u64, count: u64) -> Result<Chain, Fault> {
+        let item = if self.header.is_compact() { 4 } else { 8 };
+        let mut chain = Chain { inline, arrays: Vec::new(), len: u64::from(inline.is_some()).min(count), item, last: (u64::MAX, 0) };
+        let mut offset = first;
+        while chain.len < count && offset != 0 {
+            if chain.arrays.len() >= ARRAYS_MAX {
+                return Err(Fault::Damaged("a chain of entry arrays without end"));
+            }
+            let object = self.object(cache, offset, Kind::EntryArray)?;
+            let next = u64_at(cache.read(&self.handle, offset + 16, 8)?, 0).unwrap_or(0);
+            let room = object.size.saturating_sub(24) / item;
+            let used = room.min(count - chain.len);
+            chain.arrays.push(Array { items: offset + 24, first: chain.len, count: used });
+            chain.len += used;
+            if next != 0 && next <= offset {
+                return Err(Fault::Damaged("a chain of entry arrays that leads back"));
+            }
+            offset = next;
+        }
+        Ok(chain)
+    }
+}
+
+fn read_header(handle: &Handle) -> Result<(Header, u64), Fault> {
+    let mut bytes = [0; HEADER_READ];
+    let count = read_at(handle.file(), &mut bytes, 0)?;
+    let header = Header::parse(bytes.get(..count).unwrap_or_default())?;
+    Ok((header, handle.file().metadata()?.len()))
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Array {
+    /// Where its first item lies in the file.
+    items: u64,
+    /// The index of its first item in the chain.
+    first: u64,
+    count: u64,
+}
+
+/// Entry offsets in ascending order, spread over a chain of arrays.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// A DATA object keeps its first entry in itself.
+    inline: Option<u64>,
+    arrays: Vec<Array>,
+    len: u64,
+    /// Bytes of one item.
+    item: u64,
+    /// The item found last: (index, offset).
+    last: (u64, u64),
+}
+
+/// Which way to go through entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Oldest first.
+    Forward,
+    /// Newest first.
+    Backward,
+}
+
+impl Chain {
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The offset of the entry with that index; `None` for one that was never written.
+    ///
+    /// # Errors
+    /// The file cannot be read there.
+    pub fn get(&self, file: &JournalFile, cache: &mut Cache, index: u64) -> Result<Option<u64>, Fault> {
+        if index >= self.len {
+            return Ok(None);
+        }
+        if let (0, Some(offset)) = (index, self.inline) {
+            return Ok(Some(offset).filter(|offset| *offset != 0));
+        }
+        let at = self.arrays.partition_point(|array| array.first <= index);
+        let Some(array) = at.checked_sub(1).and_then(|at| self.arrays.get(at)).filter(|array| index - array.first < array.count) else { return Ok(None) };
+        let place = array.items + (index - array.first) * self.item;
+        let length = usize::try_from(self.item).unwrap_or(8);
+        let bytes = cache.read(&file.handle, place, length)?;
+        let offset = if length == 4 { u32_at(bytes, 0).map(u64::from) } else { u64_at(bytes, 0) };
+        Ok(offset.filter(|offset| *offset != 0))
+    }
+
+    /// The first entry at or after `bound` going forward, the last at or before it going backward.
+    ///
+    /// # Errors
+    /// The file cannot be read there.
+    pub fn seek(&mut self, file: &JournalFile, cache: &mut Cache, bound: u64, direction: Direction) -> Result<Option<u64>, Fault> {
+        if self.len == 0 {
+            return Ok(None);
+        }
+        if let Some(next) = self.neighbour(bound, direction) {
+            let Some(index) = next else { return Ok(None) };
+            if let Some(offset) = self.get(file, cache, index)?
+                && (direction == Direction::Forward) == (offset >= bound)
+            {
+                self.last = (index, offset);
+                return Ok(Some(offset));
+            }
+        }
+        // Items never written are like entries still to come.
+        let (mut low, mut high) = (0, self.len);
+        let past = |offset: Option<u64>| match (offset, direction) {
+            (None, _) => true,
+            (Some(offset), Direction::Forward) => offset >= bound,
+            (Some(offset), Direction::Backward) => offset > bound,
+        };
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if past(self.get(file, cache, middle)?) { high = middle } else { low = middle + 1 }
+        }
+        let index = match direction {
+            Direction::Forward => Some(low),
+            Direction::Backward => low.checked_sub(1),
+        };
+        let Some(index) = index else { return Ok(None) };
+        let offset = self.get(file, cache, index)?;
+        if let Some(offset) = offset {
+            self.last = (index, offset);
+        }
+        Ok(offset)
+    }
+
+    /// The index a step further, if `bound` lies one beside the item found last. `Some(None)`: there is none further.
+    fn neighbour(&self, bound: u64, direction: Direction) -> Option<Option<u64>> {
+        let (index, offset) = self.last;
+        match direction {
+            _ if index == u64::MAX => None,
+            Direction::Forward if offset.checked_add(1) == Some(bound) => Some(Some(index + 1).filter(|index| *index < self.len)),
+            Direction::Backward if offset.checked_sub(1) == Some(bound) => Some(index.checked_sub(1)),
+            _ => None,
+        }
+    }
+}

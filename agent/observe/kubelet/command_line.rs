@@ -1,0 +1,422 @@
+//! The kubelet's command line: of the live process, else of its unit as systemd would build it, else kubeadm's.
+
+use std::collections::BTreeMap;
+
+use crate::facts::units::{Unit, UnitSource};
+use crate::facts::{Observed, Sourced, Units};
+use crate::observe::host::Host;
+
+/// A command line, a unit or an environment file is shorter than this (Linux: 128 KiB a single argument).
+const LIMIT: u64 = 1 << 20;
+const UNIT: &str = "kubelet.service";
+
+/// What the kubelet is started with where nothing tells: by the mark of the distribution that embeds it.
+const DEFAULTS: [(&str, &[(&str, &str)]); 5] = [
+    (
+        "/var/lib/rancher/k3s/agent",
+        &[
+            ("config-dir", "/var/lib/rancher/k3s/agent/etc/kubelet.conf.d"),
+            ("kubeconfig", "/var/lib/rancher/k3s/agent/kubelet.kubeconfig"),
+            ("container-runtime-endpoint", "unix:///run/k3s/containerd/containerd.sock"),
+        ],
+    ),
+    (
+        "/var/lib/rancher/rke2/agent",
+        &[
+            ("config-dir", "/var/lib/rancher/rke2/agent/etc/kubelet.conf.d"),
+            ("kubeconfig", "/var/lib/rancher/rke2/agent/kubelet.kubeconfig"),
+            ("container-runtime-endpoint", "unix:///run/k3s/containerd/containerd.sock"),
+        ],
+    ),
+    (
+        "/var/snap/microk8s/current",
+        &[
+            ("kubeconfig", "/var/snap/microk8s/current/credentials/kubelet.config"),
+            ("client-ca-file", "/var/snap/microk8s/current/certs/ca.crt"),
+            ("root-dir", "/var/snap/microk8s/common/var/lib/kubelet"),
+            ("cert-dir", "/var/snap/microk8s/current/certs"),
+            ("container-runtime-endpoint", "unix:///var/snap/microk8s/common/run/containerd.sock"),
+        ],
+    ),
+    (
+        "/var/lib/k0s",
+        &[
+            ("config", "/var/lib/k0s/kubelet-config.yaml"),
+            ("kubeconfig", "/var/lib/k0s/kubelet.conf"),
+            ("root-dir", "/var/lib/k0s/kubelet"),
+            ("cert-dir", "/var/lib/k0s/kubelet/pki"),
+        ],
+    ),
+    // kubeadm's drop-in, 10-kubeadm.conf, on every other node.
+    (
+        "/",
+        &[
+            ("config", "/var/lib/kubelet/config.yaml"),
+            ("kubeconfig", "/etc/kubernetes/kubelet.conf"),
+            ("bootstrap-kubeconfig", "/etc/kubernetes/bootstrap-kubelet.conf"),
+        ],
+    ),
+];
+
+/// The flags whose values are kept; none of them carries a secret (`cmd/kubelet/app/options/options.go`).
+const KEPT: [&str; 29] = [
+    "address",
+    "bootstrap-kubeconfig",
+    "cert-dir",
+    "cgroup-driver",
+    "client-ca-file",
+    "cloud-provider",
+    "cluster-dns",
+    "config",
+    "config-dir",
+    "container-runtime-endpoint",
+    "eviction-hard",
+    "eviction-soft",
+    "eviction-soft-grace-period",
+    "hostname-override",
+    "healthz-bind-address",
+    "healthz-port",
+    "image-gc-high-threshold",
+    "image-gc-low-threshold",
+    "kubeconfig",
+    "max-pods",
+    "node-ip",
+    "pod-infra-container-image",
+    "pod-manifest-path",
+    "port",
+    "resolv-conf",
+    "root-dir",
+    "tls-cert-file",
+    "tls-private-key-file",
+    "v",
+];
+/// Kept flags that take no value from the next word (pflag `NoOptDefVal`).
+const KEPT_BOOL: [&str; 4] = ["fail-swap-on", "fail-cgroupv1", "rotate-certificates", "rotate-server-certificates"];
+
+/// The kubelet's flags, each with where it was set.
+pub(super) struct CommandLine {
+    pub flags: BTreeMap<String, Sourced<String>>,
+    pub source: String,
+}
+
+/// A word of a command line, and where it was written.
+type Word = Sourced<String>;
+
+/// Finds the command line.
+pub(super) fn observe(host: &Host, units: &Observed<Units>) -> CommandLine {
+    let unit = units.known().and_then(|units| units.get(UNIT)).filter(|unit| unit.is_installed() && !unit.is_masked());
+    let source = units.known().map_or(UnitSource::Files, |units| units.source);
+    let written = unit.map(|unit| exec_start(host, unit, source)).filter(|words| !words.is_empty());
+    if let Some(pid) = main_pid(host, units, unit)
+        && let Some(argv) = argv(host, pid)
+    {
+        let source = format!("/proc/{pid}/cmdline");
+        // The process says what holds; the unit's files say where that was written.
+        let place = |word: &str| written.iter().flatten().find(|known| known.value == word).map_or_else(|| source.clone(), |known| known.source.clone());
+        let words: Vec<Word> = argv.into_iter().map(|word| Sourced::new(word.clone(), place(&word))).collect();
+        return CommandLine { flags: flags(&words), source };
+    }
+    if let Some(words) = written {
+        return CommandLine { flags: flags(&words), source: format!("{UNIT} ExecStart") };
+    }
+    let defaults = DEFAULTS.iter().find(|(mark, _)| host.exists(mark).unwrap_or(false)).map_or(&[][..], |(_, defaults)| *defaults);
+    let flags = defaults.iter().map(|(flag, value)| ((*flag).to_owned(), Sourced::default_value((*value).to_owned()))).collect();
+    CommandLine { flags, source: "default".to_owned() }
+}
+
+/// The unit's main process; without such a unit, the process that is called kubelet.
+fn main_pid(host: &Host, units: &Observed<Units>, unit: Option<&Unit>) -> Option<u32> {
+    if !host.is_live() || units.known().is_some_and(|units| units.source == UnitSource::Files) {
+        return None;
+    }
+    if let Some(unit) = unit {
+        return unit.active.as_ref()?.main_pid;
+    }
+    let names = host.list("/proc").ok()??;
+    let pids = names.iter().filter_map(|name| name.parse::<u32>().ok());
+    let is_kubelet = |pid: &u32| host.read_text(&format!("/proc/{pid}/comm"), 64).is_ok_and(|comm| comm.trim_end() == "kubelet");
+    pids.into_iter().find(is_kubelet)
+}
+
+fn argv(host: &Host, pid: u32) -> Option<Vec<String>> {
+    let text = host.read_text(&format!("/proc/{pid}/cmdline"), LIMIT).ok()?;
+    let words: Vec<String> = text.strip_suffix('\0').unwrap_or(&text).split('\0').map(str::to_owned).collect();
+    (words.len() > 1 || words.first().is_some_and(|word| !word.is_empty())).then_some(words)
+}
+
+/// The flags as pflag parses them: `--a=b`, `--a b`, `--bool`, `-v=2`, `-v 2`; `--` ends them; `_` is `-`
+/// (`cliflag.WordSepNormalizeFunc`); the last one counts.
+fn flags(words: &[Word]) -> BTreeMap<String, Sourced<String>> {
+    let mut kept = BTreeMap::new();
+    let mut words = words.iter().skip(1).peekable();
+    while let Some(word) = words.next() {
+        if word.value == "--" {
+            break;
+        }
+        let Some(flag) = word.value.strip_prefix("--").or_else(|| word.value.strip_prefix('-')) else { continue };
+        let (name, value) = match flag.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (flag, None),
+        };
+        let name = name.replace('_', "-");
+        let bool = KEPT_BOOL.contains(&name.as_str());
+        if !bool && !KEPT.contains(&name.as_str()) {
+            continue;
+        }
+        let value = match value {
+            Some(value) => value,
+            None if bool => "true".to_owned(),
+            None => words.next().map(|next| next.value.clone()).unwrap_or_default(),
+        };
+        kept.insert(name.clone(), Sourced::new(value, format!("{} --{name}", word.source)));
+    }
+    kept
+}
+
+/// The words of ExecStart with variables replaced, as systemd.service(5) has it. Empty: nothing tells of them.
+fn exec_start(host: &Host, unit: &Unit, source: UnitSource) -> Vec<Word> {
+    // Over D-Bus systemd has replaced the specifiers already.
+    let expanded = |text: &str| if source == UnitSource::Files { specifiers(text) } else { text.to_owned() };
+    let mut variables = BTreeMap::new();
+    for variable in &unit.environment {
+        if let Some((name, value)) = expanded(variable).split_once('=') {
+            variables.insert(name.to_owned(), Sourced::new(value.to_owned(), format!("{UNIT} Environment")));
+        }
+    }
+    for file in &unit.environment_files {
+        for path in expand_glob(host, &expanded(&file.path)) {
+            if let Ok(text) = host.read_text(&path, LIMIT) {
+                variables.extend(environment_file(&text, &path));
+            }
+        }
+    }
+    unit.exec_start.iter().flat_map(|word| expand(&expanded(word), &variables)).collect()
+}
+
+/// The specifiers that make sense for the kubelet's unit (systemd.unit(5), "Specifiers").
+fn specifiers(text: &str) -> String {
+    let mut out = String::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (c, if c == '%' { chars.clone().next() } else { None }) {
+            ('%', Some('%')) => out.push('%'),
+            ('%', Some('n')) => out.push_str(UNIT),
+            ('%', Some('N' | 'p')) => out.push_str("kubelet"),
+            ('%', Some('i' | 'I')) => {}
+            ('%', Some('S')) => out.push_str("/var/lib"),
+            ('%', Some('t')) => out.push_str("/run"),
+            ('%', Some('E')) => out.push_str("/etc"),
+            (c, _) => {
+                out.push(c);
+                continue;
+            }
+        }
+        chars.next();
+    }
+    out
+}
+
+/// A word of ExecStart: `$NAME` as a word of its own is split at whitespace, and is no word at all where it is empty.
+fn expand(word: &str, variables: &BTreeMap<String, Word>) -> Vec<Word> {
+    match word.strip_prefix('$').filter(|name| is_name(name)) {
+        Some(name) => {
+            let value = variables.get(name);
+            value.into_iter().flat_map(|value| split(&value.value).into_iter().map(|part| Sourced::new(part, value.source.clone()))).collect()
+        }
+        None => vec![replace(word, variables)],
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// `${NAME}` anywhere in a word, and `$$`.
+fn replace(word: &str, variables: &BTreeMap<String, Word>) -> Word {
+    let mut out = String::new();
+    let mut place = format!("{UNIT} ExecStart");
+    let mut rest = word;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        if let Some(after) = after.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+        } else if let Some((name, tail)) = after.strip_prefix('{').and_then(|after| after.split_once('}')).filter(|(name, _)| is_name(name)) {
+            if let Some(value) = variables.get(name) {
+                out.push_str(&value.value);
+                place.clone_from(&value.source);
+            }
+            rest = tail;
+        } else {
+            out.push('$');
+            rest = after;
+        }
+    }
+    out.push_str(rest);
+    Sourced::new(out, place)
+}
+
+/// A variable's value as words: at blanks, outside of quotes; a backslash takes the next character as it is
+/// (`replace_env_argv` of systemd's src/basic/env-util.c).
+fn split(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote: Option<char> = None;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (c, quote) {
+            ('\\', _) => word.get_or_insert_default().extend(chars.next()),
+            (c, Some(open)) if c == open => quote = None,
+            (c, Some(_)) => word.get_or_insert_default().push(c),
+            ('"' | '\'', None) => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (c, None) if c.is_ascii_whitespace() => words.extend(word.take()),
+            (c, None) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+/// `NAME=value` lines with quotes and continuation (systemd.exec(5), EnvironmentFile; `src/basic/env-file.c`).
+fn environment_file(text: &str, path: &str) -> BTreeMap<String, Word> {
+    let mut variables = BTreeMap::new();
+    let mut chars = text.chars().peekable();
+    let mut line = 1;
+    loop {
+        while let Some(c) = chars.next_if(char::is_ascii_whitespace) {
+            line += usize::from(c == '\n');
+        }
+        let Some(first) = chars.peek() else { return variables };
+        let comment = matches!(first, '#' | ';');
+        let start = line;
+        let mut name = String::new();
+        while let Some(c) = chars.next_if(|c| *c != '\n' && (comment || *c != '=')) {
+            name.push(c);
+        }
+        if comment || chars.next_if_eq(&'=').is_none() {
+            continue;
+        }
+        let value = value(&mut chars, &mut line);
+        variables.insert(name.trim().to_owned(), Sourced::new(value, format!("{path}:{start}")));
+    }
+}
+
+/// A value up to the end of its line; counts the lines that it spans.
+fn value(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, line: &mut usize) -> String {
+    let mut out = String::new();
+    // Quotes mean something only before any bare character; trailing blanks of bare text are dropped.
+    let mut bare = false;
+    let mut kept = 0;
+    while let Some(c) = chars.next_if(|c| *c != '\n') {
+        match c {
+            '\\' => match chars.next() {
+                Some('\n') => *line += 1,
+                Some(c) => {
+                    out.push(c);
+                    (bare, kept) = (true, out.len());
+                }
+                None => {}
+            },
+            '"' | '\'' if !bare => {
+                while let Some(inner) = chars.next_if(|inner| *inner != c) {
+                    *line += usize::from(inner == '\n');
+                    match chars.peek() {
+                        Some(next) if inner == '\\' && c == '"' && "\"\\`$\n".contains(*next) => {
+                            *line += usize::from(*next == '\n');
+                            out.extend(chars.next().filter(|next| *next != '\n'));
+                        }
+                        _ => out.push(inner),
+                    }
+                }
+                chars.next();
+                kept = out.len();
+            }
+            c if c.is_ascii_whitespace() && !bare => {}
+            c => {
+                out.push(c);
+                bare = true;
+                if !c.is_ascii_whitespace() {
+                    kept = out.len();
+                }
+            }
+        }
+    }
+    out.truncate(kept);
+    out
+}
+
+/// An EnvironmentFile may be a pattern: `*` in the last part of the path.
+fn expand_glob(host: &Host, path: &str) -> Vec<String> {
+    let Some((dir, pattern)) = path.rsplit_once('/').filter(|(_, pattern)| pattern.contains('*')) else { return vec![path.to_owned()] };
+    let (before, after) = pattern.split_once('*').unwrap_or((pattern, ""));
+    let names = host.list(dir).ok().flatten().unwrap_or_default();
+    names
+        .iter()
+        .filter(|name| name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after))
+        .map(|name| format!("{dir}/{name}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), Sourced::new((*value).to_owned(), "env"))).collect();
+        line.iter().flat_map(|word| expand(word, &variables)).map(|word| word.value).collect()
+    }
+
+    fn flag(argv: &[&str], name: &str) -> Option<String> {
+        let words: Vec<Word> = argv.iter().map(|word| Sourced::new((*word).to_owned(), "p")).collect();
+        flags(&words).get(name).map(|flag| flag.value.clone())
+    }
+
+    #[test]
+    fn flags_in_every_form_of_pflag() {
+        let argv =
+            ["kubelet", "--config=/a", "--kubeconfig", "/b", "--rotate-certificates", "-v=2", "--fail_swap_on=false", "--token", "secret", "--config", "/c"];
+        assert_eq!(flag(&argv, "config").as_deref(), Some("/c"), "the last one counts");
+        assert_eq!(flag(&argv, "kubeconfig").as_deref(), Some("/b"));
+        assert_eq!(flag(&argv, "rotate-certificates").as_deref(), Some("true"));
+        assert_eq!(flag(&argv, "fail-swap-on").as_deref(), Some("false"));
+        assert_eq!(flag(&argv, "v").as_deref(), Some("2"));
+        assert_eq!(flag(&argv, "token"), None, "only flags that carry no secret are kept");
+        assert_eq!(flag(&["kubelet", "-v", "4", "--", "--config=/a"], "config"), None);
+        assert_eq!(flag(&["kubelet", "-v", "4"], "v").as_deref(), Some("4"));
+        assert_eq!(flag(&["kubelet", "--config"], "config").as_deref(), Some(""));
+    }
+
+    #[test]
+    fn a_variable_of_its_own_is_split_and_a_braced_one_is_not() {
+        let env = [("ARGS", "--a --b='x y'"), ("EMPTY", "")];
+        assert_eq!(words(&["kubelet", "$ARGS", "$EMPTY", "$NONE", "--c"], &env), ["kubelet", "--a", "--b=x y", "--c"]);
+        assert_eq!(words(&["kubelet", "${ARGS}", "--d=${EMPTY}x"], &env), ["kubelet", "--a --b='x y'", "--d=x"]);
+        assert_eq!(words(&["a$$b", "${no", "$"], &env), ["a$b", "${no", "$"]);
+        assert_eq!(specifiers("100%% %N %x %"), "100% kubelet %x %");
+    }
+
+    #[test]
+    fn a_variable_is_split_with_quotes() {
+        assert_eq!(split(r#"a "b c" 'd "e' f\ g "h\"i""#), ["a", "b c", "d \"e", "f g", "h\"i"]);
+        assert_eq!(split("  "), Vec::<String>::new());
+        assert_eq!(split("'' x"), ["", "x"]);
+    }
+
+    #[test]
+    fn environment_files_as_systemd_reads_them() {
+        let text = "# c\nA=plain text  \nB=\"quoted \\\"x\\\"\" \n\n; c\nC='one\ntwo'\nD=a\\\nb\nE=it's\nbroken line\nF=\n";
+        let found: Vec<_> = environment_file(text, "/e").into_iter().map(|(name, word)| (name, word.value, word.source)).collect();
+        let expected = [
+            ("A", "plain text", "/e:2"),
+            ("B", "quoted \"x\"", "/e:3"),
+            ("C", "one\ntwo", "/e:6"),
+            ("D", "ab", "/e:8"),
+            ("E", "it's", "/e:10"),
+            ("F", "", "/e:12"),
+        ];
+        assert_eq!(found, expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned())));
+    }
+}

@@ -1,0 +1,146 @@
+//! The main job on real nodes: systemd 252 and 257, and somebody who breaks them. Whatever is done to the node is in the
+//! report at once, with its root cause first, and gone from it at once when it is mended.
+
+#[path = "lab/mod.rs"]
+mod lab;
+
+use std::time::Instant;
+
+use lab::{DEADLINE, Daemon, Lab, folded, roots};
+use serde_json::Value;
+
+const KUBELET: &str = "kubelet.service";
+const CONFIG: &str = "/var/lib/kubelet/config.yaml";
+const CERTIFICATE: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
+
+#[test]
+fn outside_as_a_pod_on_systemd_252() {
+    let Some(lab) = Lab::boot("bookworm", "outside") else { return };
+    everything(&lab, &lab.daemon_outside(&[]));
+}
+
+#[test]
+fn outside_as_a_pod_on_systemd_257() {
+    let Some(lab) = Lab::boot("trixie", "outside") else { return };
+    everything(&lab, &lab.daemon_outside(&[]));
+}
+
+#[test]
+fn inside_as_the_shipped_unit_on_systemd_252() {
+    let Some(lab) = Lab::boot("bookworm", "inside") else { return };
+    everything(&lab, &lab.daemon_inside());
+}
+
+#[test]
+fn inside_as_the_shipped_unit_on_systemd_257() {
+    let Some(lab) = Lab::boot("trixie", "inside") else { return };
+    everything(&lab, &lab.daemon_inside());
+}
+
+fn everything(lab: &Lab, daemon: &Daemon) {
+    let node = Node { lab, daemon };
+    node.healthy(Instant::now(), "a node just booted");
+    let report = daemon.report();
+    assert_eq!(report["unknown"], serde_json::json!([]), "the node can be seen as a whole");
+    assert_eq!(report["verdict"], "healthy");
+    unit_states(&node);
+    unit_files(&node);
+    crash_loop(&node);
+    certificates(&node);
+    cni(&node);
+}
+
+/// A node and whoever looks at it.
+struct Node<'a> {
+    lab: &'a Lab,
+    daemon: &'a Daemon,
+}
+
+impl Node<'_> {
+    /// Does something to the node, after which the report must name this root cause, and fold this under it.
+    fn shows(&self, commands: &str, root: &str, consequences: &[&str]) -> Value {
+        self.shows_after(self.lab.event(commands), commands, root, consequences)
+    }
+
+    fn shows_after(&self, event: Instant, what: &str, root: &str, consequences: &[&str]) -> Value {
+        self.daemon.wait_for(event, what, |report| roots(report) == [root] && folded(report) == consequences).0
+    }
+
+    fn mended(&self, commands: &str) {
+        self.healthy(self.lab.event(commands), commands);
+    }
+
+    fn healthy(&self, event: Instant, what: &str) {
+        self.daemon.wait_for(event, what, |report| report["findings"] == serde_json::json!([]));
+    }
+}
+
+fn unit_states(node: &Node) {
+    node.shows("systemctl stop kubelet", "unit-inactive kubelet.service", &[]);
+    node.mended("systemctl start kubelet");
+    node.shows("systemctl stop containerd", "unit-inactive containerd.service", &[]);
+    node.mended("systemctl start containerd");
+    // Restart=always: killed once, it was restarted once.
+    node.shows("systemctl kill --signal=KILL kubelet", "unit-crash-looping kubelet.service", &[]);
+    node.mended("systemctl restart kubelet");
+}
+
+fn unit_files(node: &Node) {
+    node.shows("systemctl mask kubelet", "unit-masked kubelet.service", &[]);
+    node.shows("systemctl stop kubelet", "unit-masked kubelet.service", &["unit-inactive kubelet.service"]);
+    node.mended("systemctl unmask kubelet && systemctl start kubelet");
+
+    node.shows("systemctl disable kubelet", "unit-disabled kubelet.service", &[]);
+    node.mended("systemctl enable kubelet");
+
+    node.shows("echo '# edited' >> /usr/lib/systemd/system/kubelet.service", "unit-needs-daemon-reload kubelet.service", &[]);
+    node.mended("systemctl daemon-reload");
+}
+
+/// Scenario 3: the path of the client CA is wrong, and the kubelet exits again and again.
+fn crash_loop(node: &Node) {
+    let wrong = format!("sed -i s,pki/ca.crt,pki/nosuch.crt, {CONFIG} && systemctl restart kubelet");
+    let report = node.shows(&wrong, "kubelet-client-ca-missing /etc/kubernetes/pki/nosuch.crt", &["unit-crash-looping kubelet.service"]);
+    // The kubelet's own last words are there, too, from its journal.
+    let words = "failed to run Kubelet: open /etc/kubernetes/pki/nosuch.crt: no such file or directory";
+    let quoted = |report: &Value| {
+        let findings = report["findings"].as_array().expect("findings").iter();
+        let looping = findings.filter(|finding| finding["code"] == "unit-crash-looping" && finding["subject"] == KUBELET);
+        looping
+            .flat_map(|finding| finding["evidence"].as_array().expect("evidence"))
+            .any(|evidence| evidence["saw"].as_str().is_some_and(|saw| saw.contains(words)))
+    };
+    if !quoted(&report) {
+        node.daemon.wait_for(Instant::now(), "the kubelet's last words", quoted);
+    }
+    node.mended(&format!("sed -i s,pki/nosuch.crt,pki/ca.crt, {CONFIG} && systemctl restart kubelet"));
+}
+
+/// Scenario 5, and its mending as the kubelet does it: another file, and the symlink renamed into place.
+fn certificates(node: &Node) {
+    let root = format!("certificate-expired {CERTIFICATE}");
+    node.shows_after(node.lab.renew_client_certificate(-1), "the client certificate has expired", &root, &[]);
+    node.shows("systemctl restart kubelet", &root, &["unit-crash-looping kubelet.service"]);
+    let event = node.lab.renew_client_certificate(300);
+    node.shows_after(event, "the client certificate was renewed", "unit-crash-looping kubelet.service", &[]);
+    node.mended("systemctl restart kubelet");
+}
+
+fn cni(node: &Node) {
+    node.shows("mv /etc/cni/net.d/10-lab.conflist /root", "cni-config-missing /etc/cni/net.d", &[]);
+    node.mended("mv /root/10-lab.conflist /etc/cni/net.d");
+}
+
+/// A kubelet that was killed once and runs again is no crash loop for ever, without anybody's doing.
+#[test]
+fn what_runs_again_is_forgotten_by_itself() {
+    let Some(lab) = Lab::boot("trixie", "killed") else { return };
+    let daemon = lab.daemon_outside(&[]);
+    let event = lab.event("systemctl kill --signal=KILL kubelet");
+    daemon.wait_for(event, "the kubelet was killed", |report| roots(report) == ["unit-crash-looping kubelet.service"]);
+    let hold = std::time::Duration::from_mins(1);
+    while event.elapsed() < hold + 4 * DEADLINE && !roots(&daemon.report()).is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(roots(&daemon.report()), [""; 0], "it has run for {:?}", event.elapsed());
+}

@@ -45,10 +45,10 @@ pub async fn round(host: &Host, name: Option<String>) -> Facts {
     let certificates = certificates::observe(host, &kubelet, &[]);
     timed(Domain::Certificates, start);
     let start = Instant::now();
-    let cni = cni::observe(host, Some(&kubelet));
+    let cni = cni::observe(host, Some(&kubelet), &facts.units);
     timed(Domain::Cni, start);
     let start = Instant::now();
-    let pressure = pressure::observe(host, &kubelet, &pressure::Probe::default());
+    let pressure = pressure::observe(host, &kubelet, &facts.units, &pressure::Probe::default());
     timed(Domain::Pressure, start);
     facts.journal = Observed::Unknown(Blind::new("reading the journal is not built yet"));
     facts.kubelet = Observed::Known(kubelet);

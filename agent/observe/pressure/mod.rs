@@ -6,7 +6,7 @@ mod mounts;
 use super::host::Host;
 use super::runtime::{self, Runtime};
 use crate::facts::pressure::{Memory, Pids};
-use crate::facts::{Blind, Kubelet, Pressure};
+use crate::facts::{Blind, Kubelet, Observed, Pressure, Units};
 pub use filesystems::Probe;
 
 const PROC_FILE_LIMIT: u64 = 1 << 20;
@@ -16,8 +16,8 @@ const POD_LOGS: &str = "/var/log/pods";
 /// Measures every signal. The file systems are those of the kubelet's root directory and of the runtime's.
 /// Blocks for at most 2 s, once, when a file system stops answering; what hangs is kept track of in `probe`.
 #[must_use]
-pub fn observe(host: &Host, kubelet: &Kubelet, probe: &Probe) -> Pressure {
-    let Runtime { image_dirs, container_dir, .. } = runtime::observe(host, Some(kubelet));
+pub fn observe(host: &Host, kubelet: &Kubelet, units: &Observed<Units>, probe: &Probe) -> Pressure {
+    let Runtime { image_dirs, container_dir, .. } = runtime::observe(host, Some(kubelet), units);
     let nodefs = kubelet.root_dir.value.as_str();
     let table = not_running(host).and_then(|()| mounts::read(host));
     let known = table.as_deref().unwrap_or_default();

@@ -20,9 +20,13 @@ pub mod cni_config_missing;
 pub mod cni_config_wrong_first;
 pub mod cni_plugin_missing;
 pub mod cni_runtime_file_missing;
+pub mod disk_filling;
 pub mod disk_pressure;
 pub mod filesystem_read_only;
+mod filling;
+mod forecast;
 pub mod inode_pressure;
+pub mod inodes_filling;
 mod kubelet;
 pub mod kubelet_client_ca_missing;
 pub mod kubelet_config_invalid;
@@ -30,6 +34,7 @@ pub mod kubelet_config_missing;
 pub mod kubelet_config_unknown_field;
 pub mod kubelet_kubeconfig_invalid;
 pub mod kubelet_kubeconfig_missing;
+pub mod memory_draining;
 pub mod memory_pressure;
 pub mod node_not_joined;
 pub mod node_not_kubernetes;
@@ -83,6 +88,9 @@ pub const ALL: &[&Check] = &[
     &disk_pressure::CHECK,
     &inode_pressure::CHECK,
     &pid_pressure::CHECK,
+    &disk_filling::CHECK,
+    &inodes_filling::CHECK,
+    &memory_draining::CHECK,
     &node_not_joined::CHECK,
     &node_not_kubernetes::CHECK,
 ];

@@ -22,10 +22,14 @@ pub mod cni_config_missing;
 pub mod cni_config_wrong_first;
 pub mod cni_plugin_missing;
 pub mod cni_runtime_file_missing;
+pub mod disk_filling;
 pub mod disk_pressure;
 pub mod dns_forwarding_loop;
 pub mod filesystem_read_only;
+mod filling;
+mod forecast;
 pub mod inode_pressure;
+pub mod inodes_filling;
 pub mod journal_unreadable;
 pub mod journal_volatile;
 mod kubelet;
@@ -36,6 +40,7 @@ pub mod kubelet_config_unknown_field;
 pub mod kubelet_flag_unknown;
 pub mod kubelet_kubeconfig_invalid;
 pub mod kubelet_kubeconfig_missing;
+pub mod memory_draining;
 pub mod kubelet_pleg_unhealthy;
 pub mod kubelet_port_in_use;
 pub mod kubelet_swap_blocks;
@@ -116,6 +121,9 @@ pub const ALL: &[&Check] = &[
     &disk_pressure::CHECK,
     &inode_pressure::CHECK,
     &pid_pressure::CHECK,
+    &disk_filling::CHECK,
+    &inodes_filling::CHECK,
+    &memory_draining::CHECK,
     &oom_kill_system::CHECK,
     &oom_kill::CHECK,
     &sandbox_image_missing::CHECK,

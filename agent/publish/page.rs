@@ -66,7 +66,9 @@ fn root(out: &mut String, root: &Root) {
     }
     evidence(out, &root.title, &root.evidence);
     for command in &root.commands {
-        let _ = writeln!(out, "<pre>{}</pre>", escape(command));
+        // A comment says where to type what follows: it is not to be copied with it.
+        let tag = if command.starts_with('#') { "p" } else { "pre" };
+        let _ = writeln!(out, "<{tag}>{}</{tag}>", escape(command));
     }
     if !root.effects.is_empty() {
         out.push_str("<h3>explains</h3>\n");

@@ -98,7 +98,8 @@ impl Text {
             self.evidence(&root.evidence);
         }
         for (index, command) in root.commands.iter().enumerate() {
-            let (command, comment) = command.find("  # ").map_or((command.as_str(), ""), |at| command.split_at(at));
+            let comment_at = if command.starts_with('#') { Some(0) } else { command.find("  # ") };
+            let (command, comment) = comment_at.map_or((command.as_str(), ""), |at| command.split_at(at));
             let line = format!("  {}  {}{}", if index == 0 { "do" } else { "  " }, self.paint(BOLD, command), self.paint(DIM, comment));
             self.line(&line);
         }

@@ -107,8 +107,8 @@ async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static s
 /// Starts the observers. Each owns its domains.
 fn supervise(tasks: &mut JoinSet<&'static str>, host: &Arc<Host>, config: &Arc<Config>, board: &Arc<Board>) {
     let own = || (Arc::clone(host), Arc::clone(config), Arc::clone(board));
-    let (host, _, board) = own();
-    tasks.spawn(named("the observer of units", interim_units(host, board)));
+    let (host, config, board) = own();
+    tasks.spawn(named("the observer of units", interim_units(host, config, board)));
     let (host, config, board) = own();
     tasks.spawn(named("the observer of files", files(host, config, board)));
     let (host, config, board) = own();
@@ -209,7 +209,7 @@ async fn look_at_cni(look: &mut Look<(Result<Cni, Blind>, Duration)>, host: &Arc
 async fn look_at_certificates(look: &mut Look<(Certificates, Duration)>, host: &Arc<Host>, board: &Board, kubelet: Option<Kubelet>) {
     let at = Arc::clone(host);
     let seen = match kubelet {
-        Some(kubelet) => look.at(move || timed(|| observe::certificates::observe(&at, &kubelet))).await,
+        Some(kubelet) => look.at(move || timed(|| observe::certificates::observe(&at, &kubelet, &[]))).await,
         None => Err(Blind::new("which certificates are in use is in the kubelet's configuration, which cannot be seen")),
     };
     match seen {
@@ -386,14 +386,7 @@ impl Health {
     }
 }
 
-async fn interim_units(host: Arc<Host>, board: Arc<Board>) {
+async fn interim_units(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
     board.put(Domain::Journal, Duration::ZERO, |_| {});
-    loop {
-        let units = match units::connect(&host).await {
-            Ok(connection) => units::observe(&connection, &Config::default()).await,
-            Err(blind) => Err(blind),
-        };
-        board.put(Domain::Units, Duration::ZERO, |facts| facts.units = units.into());
-        sleep(Duration::from_secs(1)).await;
-    }
+    match units::watch(host, config, board).await {}
 }

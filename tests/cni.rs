@@ -94,7 +94,7 @@ fn imports_override_in_their_order_and_never_go_round_in_circles() {
 #[test]
 fn a_configuration_that_is_no_toml_is_told_with_its_place() {
     let cni = Tree::new("broken").write("/etc/containerd/config.toml", "version = 2\n[plugins\n").cni();
-    let fault = &cni["runtime_config"][0]["state"]["invalid"];
+    let fault = &cni["runtime_config"][0]["state"]["invalid"][0];
     assert_eq!(fault["line"], 2, "{fault}");
     assert!(fault["message"].as_str().unwrap().starts_with("not TOML: "), "{fault}");
     assert_eq!(cni["conf_dir"]["value"], "/etc/cni/net.d");

@@ -33,6 +33,8 @@ struct Case {
     #[serde(default)]
     write: BTreeMap<String, String>,
     #[serde(default)]
+    replace: BTreeMap<String, BTreeMap<String, String>>,
+    #[serde(default)]
     units: BTreeMap<String, Value>,
     #[serde(default)]
     facts: Value,
@@ -111,6 +113,14 @@ fn disk(dir: &Path, case: &Case, root: &Path) {
     for (path, content) in &case.write {
         fs::create_dir_all(below(path).parent().unwrap()).unwrap();
         fs::write(below(path), content).unwrap();
+    }
+    for (path, changes) in &case.replace {
+        let mut text = fs::read_to_string(below(path)).unwrap();
+        for (old, new) in changes {
+            assert_eq!(text.matches(old.as_str()).count(), 1, "{path}: {old:?} is not there once");
+            text = text.replace(old.as_str(), new);
+        }
+        fs::write(below(path), text).unwrap();
     }
     for (path, target) in &case.link {
         let _ = fs::remove_file(below(path));

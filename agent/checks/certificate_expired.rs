@@ -1,7 +1,8 @@
 use std::time::Duration;
 
-use super::certificate;
+use super::certificate::{self, Harm, Wrong};
 use crate::config::Config;
+use crate::facts::timestamp::human_span;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
 
@@ -18,9 +19,9 @@ pub static CHECK: Check = Check {
 };
 
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    certificate::each(facts, |place, leaf| {
-        let age = facts.certificates_at.seconds_since(leaf.not_after);
-        (age >= 0)
-            .then(|| certificate::finding(facts, place, leaf, &format!("expired {} ago", crate::facts::timestamp::human_span(age))).since(Some(leaf.not_after)))
+    certificate::find(facts, Harm::Done, |place, certificate| {
+        let age = facts.certificates_at.seconds_since(certificate.not_after);
+        let expired = age >= 0 && !certificate::is_replaced(place, certificate);
+        expired.then(|| Wrong::new(format!("expired {} ago", human_span(age))).since(certificate.not_after))
     })
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::certificate;
+use super::certificate::{self, Harm, Wrong};
 use crate::config::Config;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
@@ -18,11 +18,10 @@ pub static CHECK: Check = Check {
 };
 
 fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
-    certificate::each(facts, |place, leaf| {
-        let left = certificate::ends_within(facts, place, leaf, config.certificates.expiring_days)?;
-        if certificate::ends_within(facts, place, leaf, config.certificates.expiring_soon_days).is_some() {
-            return None;
-        }
-        Some(certificate::finding(facts, place, leaf, &format!("expires in {left}")))
+    let days = &config.certificates;
+    certificate::find(facts, Harm::Ahead, |place, certificate| {
+        let left = certificate::ends_within(facts, place, certificate, days.expiring_days)?;
+        let soon = certificate::ends_within(facts, place, certificate, days.expiring_soon_days).is_some();
+        (!soon).then(|| Wrong::new(format!("expires in {left}")))
     })
 }

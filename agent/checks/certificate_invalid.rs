@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use crate::checks::certificate::component;
+use super::certificate;
 use crate::config::Config;
-use crate::facts::certificates::PlaceState;
+use crate::facts::certificates::{Place, PlaceState, Role};
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
 
@@ -20,17 +20,42 @@ pub static CHECK: Check = Check {
 
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let certificates = facts.certificates.ok()?;
-    Ok(certificates
-        .places
-        .iter()
-        .filter(|place| place.in_use)
-        .filter_map(|place| {
-            let PlaceState::Invalid(why) = &place.state else { return None };
-            Some(
-                Finding::new(component(place.role), place.path.clone(), format!("{} ({}) is no usable certificate: {why}", place.path, place.role.name()))
-                    .evidence(place.location(), why.clone())
-                    .remedy(format!("openssl x509 -noout -subject -enddate -in {}  # then restore it, or renew it with kubeadm certs renew", place.path)),
-            )
-        })
-        .collect())
+    // Its clientCAFile is kubelet-client-ca-missing's business.
+    let client_ca = facts.kubelet.known().and_then(|kubelet| Some(kubelet.client_ca_file.as_ref()?.path.value.as_str()));
+    let judged = certificates.places.iter().filter(|place| place.in_use && Some(place.path.as_str()) != client_ca);
+    Ok(judged.filter_map(|place| finding(facts, place)).collect())
+}
+
+fn finding(facts: &Facts, place: &Place) -> Option<Finding> {
+    let why = match &place.state {
+        PlaceState::Invalid(why) => why.as_str(),
+        PlaceState::Missing => "the file does not exist",
+        PlaceState::Certificates(_) | PlaceState::Unreadable(_) => return None,
+    };
+    let so = user(facts, place).map_or_else(String::new, |user| format!(", so {user} does not start"));
+    let mut finding = Finding::new(certificate::component(place.role), place.path.clone(), format!("{} cannot be used{so}", certificate::name(place)));
+    finding = finding.evidence(place.location(), why);
+    if let Some(target) = &place.target {
+        finding = finding.evidence(place.path.clone(), format!("links to {target}"));
+    }
+    if let Some(named_by) = &place.named_by {
+        finding = finding.evidence(named_by.clone(), format!("names {}", place.path));
+    }
+    Some(certificate::replacement(facts, place).into_iter().fold(finding, Finding::remedy))
+}
+
+/// The program that reads it at its start.
+fn user(facts: &Facts, place: &Place) -> Option<&'static str> {
+    Some(match place.role {
+        Role::KubeletClient | Role::KubeletServing => "the kubelet",
+        Role::ClusterCa if place.entry.is_some() => "the kubelet",
+        Role::ClusterCa if !facts.node.control_plane => return None,
+        Role::ClusterCa | Role::ApiServer | Role::ApiServerKubeletClient | Role::ApiServerEtcdClient | Role::FrontProxyCa | Role::FrontProxyClient => {
+            "kube-apiserver"
+        }
+        Role::EtcdCa | Role::EtcdServer | Role::EtcdPeer => "etcd",
+        Role::KubeconfigClient if place.path.ends_with("/controller-manager.conf") => "kube-controller-manager",
+        Role::KubeconfigClient if place.path.ends_with("/scheduler.conf") => "kube-scheduler",
+        Role::EtcdHealthcheckClient | Role::KubeconfigClient | Role::Other => return None,
+    })
 }

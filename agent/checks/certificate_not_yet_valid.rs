@@ -1,7 +1,8 @@
 use std::time::Duration;
 
-use super::certificate;
+use super::certificate::{self, Harm, Mend, Wrong};
 use crate::config::Config;
+use crate::facts::timestamp::human_span;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
 
@@ -18,8 +19,14 @@ pub static CHECK: Check = Check {
 };
 
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    certificate::each(facts, |place, leaf| {
-        (leaf.not_before > facts.certificates_at)
-            .then(|| certificate::finding(facts, place, leaf, &format!("is valid only from {}: is the clock right?", leaf.not_before.human())))
-    })
+    certificate::find_by(
+        facts,
+        Harm::Done,
+        |_| Mend::Clock,
+        |place, certificate| {
+            let wait = certificate.not_before.seconds_since(facts.certificates_at);
+            (wait > 0 && !certificate::is_replaced(place, certificate))
+                .then(|| Wrong::new(format!("is valid only from {} on, {} after this node's clock", certificate.not_before.human(), human_span(wait))))
+        },
+    )
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::certificate;
+use super::certificate::{self, Harm, Wrong};
 use crate::config::Config;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
@@ -18,13 +18,15 @@ pub static CHECK: Check = Check {
 };
 
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    certificate::each(facts, |place, leaf| {
-        let trust = leaf.trust.as_ref()?;
-        let untrusted = trust.verified.known() == Some(&false);
-        let why = if trust.same_name { "a CA of the same name with another key: the CA was replaced" } else { "another CA" };
-        untrusted.then(|| {
-            certificate::finding(facts, place, leaf, &format!("was signed by {why}"))
-                .evidence(trust.authority.clone(), format!("its signature does not verify; its issuer is CN={}", leaf.issuer_common_name))
-        })
+    certificate::find(facts, Harm::Done, |_, certificate| {
+        let trust = certificate.trust.as_ref().filter(|trust| trust.verified.known() == Some(&false))?;
+        let issuer = &certificate.issuer_common_name;
+        let what = if trust.same_name {
+            format!("was signed with another key of the CA {issuer}: that CA was replaced")
+        } else {
+            format!("was signed by another CA, {issuer}")
+        };
+        let stands_in = if trust.stand_in { "; this CA stands in for the one that decides, which is not on this node" } else { "" };
+        Some(Wrong::new(what).evidence(trust.authority.clone(), format!("does not verify its signature{stands_in}")))
     })
 }

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
-use super::certificate;
+use super::certificate::{self, Harm, Wrong};
 use crate::config::Config;
+use crate::facts::certificates::Role;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
 
@@ -18,8 +19,9 @@ pub static CHECK: Check = Check {
 };
 
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    certificate::each(facts, |place, leaf| {
-        let wrong = place.role == crate::facts::certificates::Role::KubeletClient && !leaf.organizations.iter().any(|group| group == "system:nodes");
-        wrong.then(|| certificate::finding(facts, place, leaf, "lacks the group O=system:nodes: the API server forbids everything to this kubelet"))
+    certificate::find(facts, Harm::Done, |place, certificate| {
+        let judged = place.role == Role::KubeletClient && certificate::is_leaf(place, certificate);
+        let wrong = judged && !certificate.organizations.iter().any(|group| group == "system:nodes");
+        wrong.then(|| Wrong::new("is not of the group system:nodes").stops("the API server forbids the kubelet everything"))
     })
 }

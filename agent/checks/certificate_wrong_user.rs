@@ -1,8 +1,9 @@
 use std::time::Duration;
 
-use super::certificate;
+use super::certificate::{self, Harm, Wrong};
 use crate::config::Config;
-use crate::facts::{Blind, Domain, Facts};
+use crate::facts::certificates::Role;
+use crate::facts::{Blind, Domain, Facts, Sourced};
 use crate::finding::{Check, Finding, Severity};
 
 pub static CHECK: Check = Check {
@@ -18,10 +19,21 @@ pub static CHECK: Check = Check {
 };
 
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    certificate::each(facts, |place, leaf| {
-        let wanted = format!("system:node:{}", facts.node_name());
-        let known = facts.node.name.is_some() || !leaf.common_name.starts_with("system:node:");
-        let wrong = place.role == crate::facts::certificates::Role::KubeletClient && known && leaf.common_name != wanted;
-        wrong.then(|| certificate::finding(facts, place, leaf, &format!("is CN={}, where this node is {wanted}", leaf.common_name)))
+    let name = sure_name(facts);
+    certificate::find(facts, Harm::Done, |place, certificate| {
+        let judged = place.role == Role::KubeletClient && certificate::is_leaf(place, certificate);
+        let named = certificate.common_name.strip_prefix("system:node:");
+        let wrong = judged && named.is_none_or(|named| name.as_ref().is_some_and(|name| name.value != named));
+        let user = format!("is that of {}", if certificate.common_name.is_empty() { "nobody" } else { &certificate.common_name });
+        let wrong = wrong.then(|| Wrong::new(user).stops("the API server forbids the kubelet this node"))?;
+        Some(match &name {
+            Some(name) => wrong.evidence(name.source.clone(), format!("names this node {}", name.value)),
+            None => wrong,
+        })
     })
+}
+
+/// The node's name in the cluster, where it was given. A hostname alone does not tell it: a cloud's node may be called otherwise.
+fn sure_name(facts: &Facts) -> Option<&Sourced<String>> {
+    facts.node.name.as_ref().filter(|name| !["/proc/sys/kernel/hostname", "/etc/hostname"].contains(&name.source.as_str()))
 }

@@ -26,7 +26,10 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
         let found = file.faults();
         let first = found.first()?;
         let path = &file.path.value;
-        let finding = Finding::new(Component::Kubelet, path.clone(), format!("the configuration {path} is refused, so {}", consequence(facts)));
+        let line = first.line.map_or_else(String::new, |line| format!(" at line {line}"));
+        let more = if found.len() > 1 { format!(" (and {} more)", found.len() - 1) } else { String::new() };
+        let summary = format!("the kubelet's configuration {path} is refused{line}{more}, so {}", consequence(facts));
+        let finding = Finding::new(Component::Kubelet, path.clone(), summary);
         Some(faults(finding, path, found).remedy(edit_at(path, first.line)))
     });
     Ok(refused.collect())

@@ -13,12 +13,15 @@ pub struct Certificates {
 pub struct Place {
     /// As the node names it. A symlink is named, not its target.
     pub path: String,
-    /// Where the symlink leads, if it is one.
+    /// What the symlink says, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// In a kubeconfig: `client-certificate-data of user system:node:node1`, with its line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<Entry>,
+    /// What names it, where that is not the well-known path: `/etc/kubernetes/manifests/kube-apiserver.yaml --tls-cert-file`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named_by: Option<String>,
     pub role: Role,
     /// A program on this node uses it. What is not used is listed and never alarmed on.
     pub in_use: bool,
@@ -120,6 +123,9 @@ pub struct Certificate {
 pub struct Trust {
     /// The CA's file (and the CN in it), `/etc/kubernetes/pki/ca.crt (CN=kubernetes)`.
     pub authority: String,
+    /// The CA that really judges it is not on this node; `authority` is one that is usually the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stand_in: bool,
     /// The CA has the same name but another key: it was replaced.
     pub same_name: bool,
     /// A signature by one of the authority's certificates verifies. Unknown for algorithms we cannot check.
@@ -127,13 +133,19 @@ pub struct Trust {
 }
 
 impl Place {
+    /// The certificates at this place, in the order of the file; none if there is no usable one.
+    #[must_use]
+    pub fn certificates(&self) -> &[Certificate] {
+        match &self.state {
+            PlaceState::Certificates(certificates) => certificates,
+            _ => &[],
+        }
+    }
+
     /// The certificate a program would present: the first of the file.
     #[must_use]
     pub fn leaf(&self) -> Option<&Certificate> {
-        match &self.state {
-            PlaceState::Certificates(certificates) => certificates.first(),
-            _ => None,
-        }
+        self.certificates().first()
     }
 
     /// `/etc/kubernetes/kubelet.conf:19` for an entry of a kubeconfig, else the path.
@@ -147,11 +159,14 @@ impl Place {
 }
 
 impl Certificates {
+    /// Of the certificates in use: what could not be read, and signatures that could not be checked.
     pub(super) fn blind_spots(&self) -> Vec<&Blind> {
         self.places
             .iter()
+            .filter(|place| place.in_use)
             .filter_map(|place| match &place.state {
                 PlaceState::Unreadable(blind) => Some(blind),
+                PlaceState::Certificates(certificates) => certificates.iter().find_map(|certificate| certificate.trust.as_ref()?.verified.blind()),
                 _ => None,
             })
             .collect()

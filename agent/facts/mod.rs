@@ -75,7 +75,7 @@ impl Facts {
     pub fn blind_spots(&self) -> Vec<(Domain, Blind)> {
         let mut spots = Vec::new();
         let mut domain = |domain, found: Vec<&Blind>| spots.extend(found.into_iter().map(|blind| (domain, blind.clone())));
-        domain(Domain::Units, self.units.blind_or(|_| Vec::new()));
+        domain(Domain::Units, self.units.blind_or(Units::blind_spots));
         domain(Domain::Journal, self.journal.blind_or(Journal::blind_spots));
         domain(Domain::Kubelet, self.kubelet.blind_or(Kubelet::blind_spots));
         domain(Domain::Certificates, self.certificates.blind_or(Certificates::blind_spots));

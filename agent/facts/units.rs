@@ -1,6 +1,11 @@
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 
-use super::Timestamp;
+use super::{Blind, Timestamp};
+
+/// What unit files do not tell.
+static WHAT_RUNS: LazyLock<Blind> = LazyLock::new(|| Blind::new("what runs: this is a disk, and only its unit files were read"));
 
 /// The watched systemd units.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +29,24 @@ impl Units {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Unit> {
         self.units.iter().find(|unit| unit.name == name)
+    }
+
+    /// Whether systemd itself told, so that what runs is known.
+    ///
+    /// # Errors
+    /// Blind, if it was read from unit files.
+    pub fn running(&self) -> Result<(), Blind> {
+        match self.source {
+            UnitSource::Systemd => Ok(()),
+            UnitSource::Files => Err(WHAT_RUNS.clone()),
+        }
+    }
+
+    pub(super) fn blind_spots(&self) -> Vec<&Blind> {
+        match self.source {
+            UnitSource::Systemd => Vec::new(),
+            UnitSource::Files => vec![&WHAT_RUNS],
+        }
     }
 }
 
@@ -88,6 +111,21 @@ pub struct Active {
     /// `ActiveEnterTimestamp`: the last time it became active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_enter: Option<Timestamp>,
+    /// `ActiveExitTimestamp`: the last time it began to stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_exit: Option<Timestamp>,
+    /// `InactiveExitTimestamp`: the last time it began to start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inactive_exit: Option<Timestamp>,
+    /// `TimeoutStartUSec` in seconds; absent if it may take for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_timeout: Option<u64>,
+    /// `TimeoutStopUSec` in seconds; absent if it may take for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_timeout: Option<u64>,
+    /// `Job`: the number of the job that is queued for it: systemd is about to start or stop it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<u32>,
     /// `Result` of the last run: `success`, `exit-code`, `signal`, `oom-kill`, `start-limit-hit`…
     #[serde(default)]
     pub result: String,
@@ -102,9 +140,17 @@ pub struct Active {
     /// `NRestarts`: automatic restarts since the unit was last started by hand. Absent before systemd 235.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u32>,
+    /// When it was seen to be restarted automatically while it was watched, oldest first; at most [`Active::RESTARTS_SEEN`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restarts_seen: Vec<Timestamp>,
     /// `InvocationID` as 32 hex digits: names this run, also in the journal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invocation_id: Option<String>,
+}
+
+impl Active {
+    /// How many restarts are remembered.
+    pub const RESTARTS_SEEN: usize = 16;
 }
 
 impl Unit {

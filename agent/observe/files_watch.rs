@@ -43,8 +43,12 @@ impl AsRawFd for Watched {
 pub fn directories(facts: &Facts) -> BTreeSet<String> {
     let mut files: Vec<&str> = Vec::new();
     let mut found: BTreeSet<String> = ALWAYS.into_iter().map(str::to_owned).collect();
+    if let Some(unit) = facts.units.known().and_then(|units| units.get("kubelet.service")) {
+        files.extend(unit.environment_files.iter().map(|file| file.path.as_str()));
+    }
     if let Some(kubelet) = facts.kubelet.known() {
-        files.extend(kubelet.config.iter().map(|file| file.path.value.as_str()));
+        files.extend(kubelet.config_files().map(|file| file.path.value.as_str()));
+        found.extend(kubelet.config_dir.iter().map(|file| file.path.value.clone()));
         files.extend(kubelet.kubeconfig.iter().map(|kubeconfig| kubeconfig.file.path.value.as_str()));
         files.extend(kubelet.bootstrap_kubeconfig.iter().map(|file| file.path.value.as_str()));
         files.extend(kubelet.client_ca_file.iter().map(|file| file.path.value.as_str()));

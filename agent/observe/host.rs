@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -23,6 +23,8 @@ pub struct Host {
     root: OwnedFd,
     path: PathBuf,
     live: bool,
+    /// In a pod: the device of our own image, on which the mount points below the root lie, but nothing of the node.
+    image: Option<u64>,
 }
 
 /// Why a file could not be read.
@@ -61,9 +63,54 @@ impl Host {
         if !File::from(root.try_clone()?).metadata()?.is_dir() {
             return Err(io::Error::new(io::ErrorKind::NotADirectory, "not a directory"));
         }
-        let mut host = Self { root, path: path.to_owned(), live: false };
+        let mut host = Self { root, path: path.to_owned(), live: false, image: None };
         host.live = host.open_at("/proc", OFlag::O_PATH).is_ok_and(|proc| fstatfs(&proc).is_ok_and(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC));
+        host.image = host.image_device();
         Ok(host)
+    }
+
+    /// Of a running node of which single directories are mounted below the root. A root that is the node's whole file system
+    /// has what every Linux has; the image of nodetriage has none of it.
+    fn image_device(&self) -> Option<u64> {
+        let whole = ["/etc/passwd", "/usr/bin", "/var/lib"].iter().all(|path| self.open_at(path, OFlag::O_PATH).is_ok_and(|fd| device(&fd).is_some()))
+            && self.same_device("/etc", "/");
+        if !self.live || whole || self.path == Path::new("/") {
+            return None;
+        }
+        std::fs::metadata("/").ok().map(|metadata| metadata.dev())
+    }
+
+    fn same_device(&self, a: &str, b: &str) -> bool {
+        let of = |path| self.open_at(path, OFlag::O_PATH).ok().and_then(|fd| device(&fd));
+        of(a) == of(b)
+    }
+
+    /// The part of `path` that would have to be mounted to see it, where the last ancestor that is there belongs to our image.
+    fn unmounted<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let image = self.image?;
+        let mut known = "/";
+        let mut unknown = path;
+        for (at, _) in path.match_indices('/').skip(1).chain([(path.len(), "")]) {
+            let part = path.get(..at)?;
+            if self.open_at(part, OFlag::O_PATH).is_err() {
+                unknown = part;
+                break;
+            }
+            known = part;
+        }
+        let device = self.open_at(known, OFlag::O_PATH).ok().and_then(|fd| device(&fd));
+        (device == Some(image)).then_some(unknown)
+    }
+
+    /// What an error of the kernel says of a path; what is not mounted cannot be told missing.
+    fn error(&self, path: &str, errno: Errno) -> ReadError {
+        match (read_error(path, errno), self.unmounted(path)) {
+            (ReadError::Missing, Some(part)) => {
+                let below = self.path.display();
+                ReadError::Blind(Blind::new(format!("{path}: {part} is not mounted below {below}")).grant(format!("mount the node's {part} at {below}{part}")))
+            }
+            (error, _) => error,
+        }
     }
 
     #[must_use]
@@ -82,7 +129,7 @@ impl Host {
     /// # Errors
     /// What lies there instead.
     pub fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, ReadError> {
-        let fd = self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).map_err(|errno| read_error(path, errno))?;
+        let fd = self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).map_err(|errno| self.error(path, errno))?;
         let file = File::from(fd);
         let metadata = file.metadata().map_err(|error| ReadError::Blind(Blind::new(format!("{path}: {error}"))))?;
         if !metadata.is_file() {
@@ -133,7 +180,7 @@ impl Host {
     pub fn exists(&self, path: &str) -> Result<bool, Blind> {
         match self.open_at(path, OFlag::O_PATH) {
             Ok(_) => Ok(true),
-            Err(errno) => match read_error(path, errno) {
+            Err(errno) => match self.error(path, errno) {
                 ReadError::Blind(blind) => Err(blind),
                 _ => Ok(false),
             },
@@ -148,7 +195,7 @@ impl Host {
         let fd = match self.open_at(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
             Ok(fd) => fd,
             Err(errno) => {
-                return match read_error(path, errno) {
+                return match self.error(path, errno) {
                     ReadError::Blind(blind) => Err(blind),
                     _ => Ok(None),
                 };
@@ -160,6 +207,10 @@ impl Host {
         names.sort();
         Ok(Some(names.into_iter().map(|name| String::from_utf8_lossy(&name).into_owned()).collect()))
     }
+}
+
+fn device(fd: &OwnedFd) -> Option<u64> {
+    nix::sys::stat::fstat(fd).ok().map(|stat| stat.st_dev)
 }
 
 fn read_error(path: &str, errno: Errno) -> ReadError {
@@ -181,5 +232,48 @@ fn kind(file_type: std::fs::FileType) -> &'static str {
         "a socket"
     } else {
         "a device"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A running node below a root; what is mounted there is for the test to say.
+    fn pod(name: &str) -> (PathBuf, Host) {
+        let root = std::env::temp_dir().join(format!("nodetriage-host-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        fs::create_dir_all(root.join("etc/kubernetes")).unwrap();
+        let mut host = Host::open(&root).unwrap();
+        host.live = true;
+        (root, host)
+    }
+
+    #[test]
+    fn what_is_not_mounted_is_blind_and_what_is_not_there_is_missing() {
+        let (root, mut host) = pod("mounts");
+        // The whole root as one mounted file system of the node: its device is not the image's.
+        host.image = Some(u64::MAX);
+        assert!(matches!(host.read("/var/lib/kubelet/config.yaml", 10), Err(ReadError::Missing)));
+        assert_eq!(host.exists("/etc/kubernetes/kubelet.conf"), Ok(false));
+        assert_eq!(host.list("/opt/cni/bin"), Ok(None));
+        // The root's directories are our image's own.
+        host.image = Some(fs::metadata(&root).unwrap().dev());
+        let Err(ReadError::Blind(blind)) = host.read("/var/lib/kubelet/config.yaml", 10) else { panic!("what is not mounted was told missing") };
+        assert_eq!(blind.reason, format!("/var/lib/kubelet/config.yaml: /var is not mounted below {}", root.display()));
+        assert_eq!(blind.grant.unwrap(), format!("mount the node's /var at {}/var", root.display()));
+        assert!(host.exists("/etc/kubernetes/kubelet.conf").is_err());
+        assert!(host.list("/etc/cni/net.d").is_err());
+        assert_eq!(host.exists("/etc/kubernetes"), Ok(true));
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn a_disk_or_the_machine_itself_has_no_image() {
+        let (root, _) = pod("disk");
+        assert_eq!(Host::open(&root).unwrap().image, None, "not live");
+        assert_eq!(Host::open(Path::new("/")).unwrap().image, None);
+        fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -13,6 +13,7 @@ const LIMIT: u64 = 4 << 20;
 
 /// The current context, resolved.
 pub(super) struct Context<'a> {
+    pub cluster_name: String,
     pub cluster: &'a Node,
     pub user_name: String,
     pub user: &'a Node,
@@ -47,7 +48,7 @@ pub(super) fn state_of(error: ReadError) -> FileState {
 /// The place where the chain breaks.
 pub(super) fn current_context(config: &Node) -> Result<Context<'_>, Fault> {
     let wanted = config.find(&["current-context"]).ok_or_else(|| config.at.fault("no current-context"))?;
-    let name = wanted.text().filter(|name| !name.is_empty()).ok_or_else(|| wanted.at.fault("no current-context"))?;
+    let name = wanted.text().ok_or_else(|| wanted.at.fault(format!("current-context is {wanted}, where a name is expected")))?;
     let context = named(config, "contexts", name, "context").ok_or_else(|| wanted.at.fault(format!("current-context {name:?} is not in contexts")))?;
     let follow = |key: &str, list: &str| {
         let reference = context.find(&[key]).ok_or_else(|| context.at.fault(format!("the context {name:?} names no {key}")))?;
@@ -55,9 +56,9 @@ pub(super) fn current_context(config: &Node) -> Result<Context<'_>, Fault> {
         let found = named(config, list, target, key).ok_or_else(|| reference.at.fault(format!("the context's {key} {target:?} is not in {list}")))?;
         Ok((target.to_owned(), found))
     };
-    let (_, cluster) = follow("cluster", "clusters")?;
+    let (cluster_name, cluster) = follow("cluster", "clusters")?;
     let (user_name, user) = follow("user", "users")?;
-    Ok(Context { cluster, user_name, user })
+    Ok(Context { cluster_name, cluster, user_name, user })
 }
 
 /// The `inner` of the entry called `name` in a kubeconfig's list.

@@ -34,14 +34,7 @@ pub async fn round(host: &Host, name: Option<String>) -> Facts {
         observed.insert(domain, Observation { at: now, took_ms: start.elapsed().as_secs_f64() * 1000.0 });
     };
     let start = Instant::now();
-    let units = if host.is_live() || std::env::var_os("DBUS_SYSTEM_BUS_ADDRESS").is_some() {
-        match units::connect(host).await {
-            Ok(connection) => units::observe(&connection, &Config::default()).await,
-            Err(blind) => Err(blind),
-        }
-    } else {
-        units::from_files(host, &Config::default())
-    };
+    let units = units::observe(host, &Config::default()).await;
     timed(Domain::Units, start);
     let start = Instant::now();
     facts.units = units.into();
@@ -49,7 +42,7 @@ pub async fn round(host: &Host, name: Option<String>) -> Facts {
     facts.node = node::observe(host, name, Some(&kubelet));
     timed(Domain::Kubelet, start);
     let start = Instant::now();
-    let certificates = certificates::observe(host, &kubelet);
+    let certificates = certificates::observe(host, &kubelet, &[]);
     timed(Domain::Certificates, start);
     let start = Instant::now();
     let cni = cni::observe(host, Some(&kubelet));

@@ -86,8 +86,8 @@ pub(super) fn parse(bytes: &[u8], file: &str) -> Result<Option<Node>, Fault> {
 
 fn not_utf8(bytes: &[u8], at: usize) -> Fault {
     let before = bytes.get(..at).unwrap_or_default();
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    let line = before.split(|byte| *byte == b'\n').count();
+    let column = before.rsplit(|byte| *byte == b'\n').next().map_or(0, <[u8]>::len) + 1;
     Fault::at("not YAML: a byte that is no UTF-8", line as u64, column as u64)
 }
 

@@ -286,7 +286,7 @@ fn environment_file(text: &str, path: &str) -> BTreeMap<String, Word> {
     let mut chars = text.chars().peekable();
     let mut line = 1;
     loop {
-        while let Some(c) = chars.next_if(|c| c.is_ascii_whitespace()) {
+        while let Some(c) = chars.next_if(char::is_ascii_whitespace) {
             line += usize::from(c == '\n');
         }
         let Some(first) = chars.peek() else { return variables };

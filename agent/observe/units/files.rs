@@ -7,7 +7,8 @@ use crate::facts::{Blind, Units};
 use crate::observe::host::{Host, ReadError};
 
 /// systemd.unit(5): where unit files lie, the strongest first.
-const UNIT_DIRS: [&str; 5] = ["/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+pub(super) const UNIT_DIRS: [&str; 5] =
+    ["/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 /// Longest unit file read, in bytes; real ones have a few kilobytes.
 const LIMIT: u64 = 1 << 20;
 /// systemd follows a chain of aliases no further (`FOLLOW_MAX` of src/shared/unit-file.c).

@@ -1,0 +1,100 @@
+//! Certificates out of a file's bytes, as the programs of Kubernetes read them (Go's `encoding/pem`, client-go `util/cert`).
+
+use base64::Engine as _;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+
+/// Certificates judged in one file; a bundle of all public CAs has about 150.
+pub(super) const MOST: usize = 1000;
+const BEGIN: &str = "-----BEGIN ";
+
+/// Certificates in DER, as they stand in a file; one more than [`MOST`] where there are too many.
+pub(crate) type Ders = Vec<Vec<u8>>;
+
+/// The certificates of a file, PEM with any text around its blocks, or one in DER. Other blocks are passed over without being
+/// decoded: a private key in the same file is not looked at.
+///
+/// # Errors
+/// Why a program would not take the file: what is wrong, and in which block.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Ders, String> {
+    if bytes.is_empty() {
+        return Err("the file is empty".to_owned());
+    }
+    if X509Certificate::from_der(bytes).is_ok() {
+        return Ok(vec![bytes.to_vec()]);
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let mut ders = Vec::new();
+    let mut fault = None;
+    let mut others: Vec<String> = Vec::new();
+    for (index, block) in blocks(&text).enumerate() {
+        let number = index + 1;
+        match block {
+            Block::Broken => fault = fault.or_else(|| Some(format!("PEM block {number} is broken off: it has no END line"))),
+            Block::Whole { label: "CERTIFICATE", body } => match decode(body) {
+                Ok(der) => ders.push(der),
+                Err(why) if ders.is_empty() => return Err(format!("PEM block {number} {why}")),
+                // The first certificate is the one presented; a damaged one after it decides nothing.
+                Err(_) => {}
+            },
+            Block::Whole { label, .. } if others.len() < 3 => others.push(label.chars().take(40).collect()),
+            Block::Whole { .. } => {}
+        }
+        if ders.len() > MOST {
+            break;
+        }
+    }
+    match (ders.is_empty(), fault) {
+        (false, _) => Ok(ders),
+        (true, Some(fault)) => Err(fault),
+        (true, None) if others.is_empty() => Err("there is no PEM block in it, and it is no certificate in DER".to_owned()),
+        (true, None) => Err(format!("there is no PEM block CERTIFICATE in it, only {}", others.join(", "))),
+    }
+}
+
+/// A certificate's DER; the words after "PEM block 1" otherwise.
+fn decode(body: &str) -> Result<Vec<u8>, String> {
+    let digits: String = body.split_whitespace().collect();
+    let der = base64::engine::general_purpose::STANDARD.decode(digits).map_err(|error| format!("is not base64: {error}"))?;
+    X509Certificate::from_der(&der).map_err(|error| format!("is no X.509 certificate: {error}"))?;
+    Ok(der)
+}
+
+enum Block<'a> {
+    Whole {
+        label: &'a str,
+        /// Between the BEGIN and the END line.
+        body: &'a str,
+    },
+    Broken,
+}
+
+/// The PEM blocks of a text. One that is broken off does not swallow the next (as in Go). Linear in the text.
+fn blocks(text: &str) -> impl Iterator<Item = Block<'_>> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (label, after) = next_begin(rest)?;
+        let until = begin_at(after).unwrap_or(after.len());
+        let own = after.get(..until).unwrap_or_default();
+        rest = after.get(until..).unwrap_or_default();
+        Some(own.find(&format!("-----END {label}-----")).map_or(Block::Broken, |stop| Block::Whole { label, body: own.get(..stop).unwrap_or_default() }))
+    })
+}
+
+/// The label of the next BEGIN line, and what follows that line.
+fn next_begin(text: &str) -> Option<(&str, &str)> {
+    let mut text = text;
+    loop {
+        let after = text.get(begin_at(text)? + BEGIN.len()..)?;
+        let line = after.lines().next().unwrap_or_default();
+        match line.trim_end().strip_suffix("-----") {
+            Some(label) => return Some((label, after.get(line.len()..)?)),
+            None => text = after,
+        }
+    }
+}
+
+/// Where a line begins with `-----BEGIN `.
+fn begin_at(text: &str) -> Option<usize> {
+    text.match_indices(BEGIN).map(|(at, _)| at).find(|at| *at == 0 || text.as_bytes().get(at - 1) == Some(&b'\n'))
+}

@@ -1,0 +1,407 @@
+//! One connection to the bus, from the first call to its end.
+//!
+//! Calls are written out and answers are matched to them by serial number in the one stream that also brings the signals, so that
+//! what systemd says is applied in the order in which it was said: an answer never overwrites a later signal. The stream is
+//! read without a pause, for an unread one stops the connection.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt::Display;
+use std::future::poll_fn;
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_core::Stream;
+use tokio::time::{Instant, timeout_at};
+use zbus::message::{Header, Type};
+use zbus::names::OwnedUniqueName;
+use zbus::{Connection, Message, MessageStream, Variant};
+
+use super::dial::{bus_hangs, dial};
+use super::properties::{self, Properties};
+use super::{DEADLINE, watched};
+use crate::config::Config;
+use crate::facts::units::{Unit, UnitSource};
+use crate::facts::{Blind, Units};
+use crate::observe::host::Host;
+
+const BUS: &str = "org.freedesktop.DBus";
+const BUS_PATH: &str = "/org/freedesktop/DBus";
+const SYSTEMD: &str = "org.freedesktop.systemd1";
+const SYSTEMD_PATH: &str = "/org/freedesktop/systemd1";
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
+const SERVICE: &str = "org.freedesktop.systemd1.Service";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+/// Calls that wait for an answer at a time. dbus-daemon refuses more than 128 and its users see replies go missing (`max_replies_per_connection`).
+const IN_FLIGHT: usize = 32;
+/// A reload answers nothing until it is done; on a node with thousands of units that takes a while.
+const RELOAD: Duration = Duration::from_secs(30);
+
+/// A watched unit, as it was last told.
+#[derive(Debug)]
+pub(super) struct Watched {
+    /// The name we asked for.
+    name: String,
+    /// Its own name, where the one we asked for is an alias.
+    id: String,
+    unit: Unit,
+}
+
+/// The watched units, kept from one connection to the next.
+#[derive(Debug)]
+pub(super) struct Watches(Vec<Watched>);
+
+impl Watches {
+    pub(super) fn new(config: &Config) -> Self {
+        let watch = |name: String| Watched { id: name.clone(), unit: Unit { name: name.clone(), ..Unit::default() }, name };
+        Self(watched(config).into_iter().map(watch).collect())
+    }
+
+    /// As facts; a unit that is watched by two of its names is told once.
+    pub(super) fn facts(&self) -> Units {
+        let twice = |watched: &&Watched| watched.id != watched.name && self.0.iter().any(|other| other.name == watched.id);
+        Units { source: UnitSource::Systemd, units: self.0.iter().filter(|watched| !twice(watched)).map(|watched| watched.unit.clone()).collect() }
+    }
+}
+
+/// Why a session has ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// What bars us from seeing, and since when.
+    Blind { blind: Blind, since: Instant },
+    /// systemd has left the bus or come back to it (`daemon-reexec`): begin again.
+    Again,
+}
+
+impl From<Blind> for End {
+    fn from(blind: Blind) -> Self {
+        Self::Blind { blind, since: Instant::now() }
+    }
+}
+
+/// What was asked by a call that waits for its answer.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    Rule,
+    Subscribe,
+    /// The bus itself, to tell whose silence it is.
+    Bus,
+    Systemd,
+    /// Whether there is such a unit: most watched ones are not there, and are asked no more.
+    LoadState(usize),
+    Unit(usize),
+    Service(usize),
+}
+
+pub(super) struct Session<'a> {
+    connection: Connection,
+    stream: MessageStream,
+    watches: &'a mut Watches,
+    /// By object path, the unit of a signal.
+    paths: HashMap<String, usize>,
+    queue: VecDeque<(Asked, Message)>,
+    pending: HashMap<NonZeroU32, Asked>,
+    /// When the oldest silence began.
+    asked: Instant,
+    /// systemd's unique name: signals of others are forgeries.
+    systemd: Option<OwnedUniqueName>,
+    reloading: Option<Instant>,
+    /// Something that only a new look tells has changed.
+    stale: bool,
+}
+
+impl<'a> Session<'a> {
+    pub(super) async fn open(host: &Host, watches: &'a mut Watches) -> Result<Self, Blind> {
+        let connection = dial(host, Instant::now() + DEADLINE).await?;
+        let stream = MessageStream::from(&connection);
+        let paths = watches.0.iter().enumerate().map(|(index, watched)| (unit_path(&watched.name), index)).collect();
+        for watched in &mut watches.0 {
+            watched.id.clone_from(&watched.name);
+        }
+        Ok(Self {
+            connection,
+            stream,
+            watches,
+            paths,
+            queue: VecDeque::new(),
+            pending: HashMap::new(),
+            asked: Instant::now(),
+            systemd: None,
+            reloading: None,
+            stale: false,
+        })
+    }
+
+    pub(super) fn facts(&self) -> Units {
+        self.watches.facts()
+    }
+
+    /// Asks for the signals of the watched units and of the manager, and of nothing else.
+    ///
+    /// `UnitNew` and `UnitRemoved` are not among them: our own question for a unit that is not loaded makes systemd send both.
+    /// A unit's paths are known without them, and what is installed or removed shows as a reload.
+    pub(super) fn subscribe(&mut self) -> Result<(), Blind> {
+        let paths: Vec<String> = self.paths.keys().cloned().collect();
+        for path in paths {
+            self.rule(&path, PROPERTIES, "PropertiesChanged")?;
+        }
+        self.rule(SYSTEMD_PATH, MANAGER, "UnitFilesChanged")?;
+        self.rule(SYSTEMD_PATH, MANAGER, "Reloading")?;
+        let owner = format!("type='signal',sender='{BUS}',member='NameOwnerChanged',arg0='{SYSTEMD}'");
+        self.ask(Asked::Rule, BUS, BUS_PATH, BUS, "AddMatch", &(owner,))?;
+        self.ask(Asked::Subscribe, SYSTEMD, SYSTEMD_PATH, MANAGER, "Subscribe", &())
+    }
+
+    fn rule(&mut self, path: &str, interface: &str, member: &str) -> Result<(), Blind> {
+        let rule = format!("type='signal',sender='{SYSTEMD}',path='{path}',interface='{interface}',member='{member}'");
+        self.ask(Asked::Rule, BUS, BUS_PATH, BUS, "AddMatch", &(rule,))
+    }
+
+    /// Asks for everything.
+    pub(super) fn look(&mut self) -> Result<(), Blind> {
+        self.stale = false;
+        self.ask(Asked::Bus, BUS, BUS_PATH, BUS, "GetId", &())?;
+        for index in 0..self.watches.0.len() {
+            let path = self.path(index);
+            self.ask(Asked::LoadState(index), SYSTEMD, &path, PROPERTIES, "Get", &(UNIT, "LoadState"))?;
+        }
+        Ok(())
+    }
+
+    /// Asks only whether anybody is there.
+    pub(super) fn ping(&mut self) -> Result<(), Blind> {
+        self.ask(Asked::Bus, BUS, BUS_PATH, BUS, "GetId", &())?;
+        self.ask(Asked::Systemd, SYSTEMD, SYSTEMD_PATH, "org.freedesktop.DBus.Peer", "Ping", &())
+    }
+
+    /// Of its name: no `LoadUnit` is needed, for systemd loads what it is asked for.
+    fn path(&self, index: usize) -> String {
+        unit_path(self.watches.0.get(index).map_or("", |watched| watched.id.as_str()))
+    }
+
+    fn ask<B: serde::Serialize + zbus::DynamicType>(&mut self, asked: Asked, to: &str, path: &str, interface: &str, call: &str, body: &B) -> Result<(), Blind> {
+        let message = Message::method_call(path, call).destination(to).interface(interface).build(body);
+        let message = message.map_err(|error| Blind::new(format!("cannot ask for {path}: {error}")))?;
+        self.queue.push_back((asked, message));
+        Ok(())
+    }
+
+    /// Writes as many calls as may be in flight.
+    pub(super) async fn send(&mut self) -> Result<(), Blind> {
+        if self.pending.is_empty() {
+            self.asked = Instant::now();
+        }
+        let mut batch = Vec::new();
+        while self.pending.len() < IN_FLIGHT
+            && let Some((asked, message)) = self.queue.pop_front()
+        {
+            self.pending.insert(message.primary_header().serial_num(), asked);
+            batch.push(message);
+        }
+        // A socket that takes no more bytes belongs to a bus that reads none.
+        match timeout_at(Instant::now() + DEADLINE, self.connection.send_all(&batch)).await {
+            Ok(sent) => sent.map_err(|error| lost(&error)),
+            Err(_) => Err(bus_hangs()),
+        }
+    }
+
+    /// Everything that was asked has been answered.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.queue.is_empty()
+    }
+
+    /// A reload or a change of unit files calls for a new look.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale && self.reloading.is_none_or(|since| since.elapsed() > RELOAD)
+    }
+
+    /// When an answer is overdue.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let patience = match self.reloading {
+            Some(since) => (since + RELOAD).saturating_duration_since(self.asked).max(DEADLINE),
+            None => DEADLINE,
+        };
+        (!self.pending.is_empty()).then(|| self.asked + patience)
+    }
+
+    /// Whose silence it is: [`Asked::Bus`] tells.
+    pub(super) fn silence(&self) -> End {
+        let bus = self.pending.values().any(|asked| matches!(asked, Asked::Bus | Asked::Rule));
+        End::Blind { blind: if bus { bus_hangs() } else { systemd_hangs() }, since: self.asked }
+    }
+
+    /// The next message, applied. True if it may have changed a unit.
+    pub(super) async fn next(&mut self) -> Result<bool, End> {
+        match poll_fn(|context| Pin::new(&mut self.stream).poll_next(context)).await {
+            Some(Ok(message)) => self.take(&message),
+            Some(Err(error)) => Err(lost(&error).into()),
+            None => Err(lost(&"closed").into()),
+        }
+    }
+
+    fn take(&mut self, message: &Message) -> Result<bool, End> {
+        let header = message.header();
+        match message.message_type() {
+            Type::Signal => self.signal(&header, message),
+            Type::MethodReturn | Type::Error => {
+                let Some(asked) = header.reply_serial().and_then(|serial| self.pending.remove(&serial)) else { return Ok(false) };
+                self.asked = Instant::now();
+                if message.message_type() == Type::Error { self.refused(asked, &header, message) } else { self.answered(asked, &header, message) }
+            }
+            Type::MethodCall => Ok(false),
+        }
+    }
+
+    fn answered(&mut self, asked: Asked, header: &Header<'_>, message: &Message) -> Result<bool, End> {
+        let body = message.body();
+        match asked {
+            Asked::Rule | Asked::Bus | Asked::Systemd => Ok(false),
+            Asked::Subscribe => {
+                self.systemd = header.sender().map(|name| name.to_owned().into());
+                Ok(false)
+            }
+            Asked::LoadState(index) => {
+                let value: Variant = body.deserialize().map_err(|error| not_understood(&error))?;
+                self.loaded(index, &value.downcast::<String>().unwrap_or_default())
+            }
+            Asked::Unit(index) => {
+                let all: Properties = body.deserialize().map_err(|error| not_understood(&error))?;
+                let Some(watched) = self.watches.0.get_mut(index) else { return Ok(false) };
+                properties::replace_unit(&mut watched.unit, &all);
+                self.known_as(index, properties::text(&all, "Id"))?;
+                Ok(true)
+            }
+            Asked::Service(index) => {
+                let all: Properties = body.deserialize().map_err(|error| not_understood(&error))?;
+                let Some(watched) = self.watches.0.get_mut(index) else { return Ok(false) };
+                properties::update(&mut watched.unit, &all);
+                Ok(true)
+            }
+        }
+    }
+
+    fn loaded(&mut self, index: usize, load_state: &str) -> Result<bool, End> {
+        let path = self.path(index);
+        let Some(watched) = self.watches.0.get_mut(index) else { return Ok(false) };
+        if load_state == "not-found" {
+            watched.unit = properties::not_found(&watched.name);
+            return Ok(true);
+        }
+        self.ask(Asked::Unit(index), SYSTEMD, &path, PROPERTIES, "GetAll", &(UNIT,))?;
+        if load_state == "loaded" {
+            self.ask(Asked::Service(index), SYSTEMD, &path, PROPERTIES, "GetAll", &(SERVICE,))?;
+        }
+        Ok(false)
+    }
+
+    /// An alias: the signals come from its own path.
+    fn known_as(&mut self, index: usize, id: Option<String>) -> Result<(), Blind> {
+        let Some((watched, id)) = self.watches.0.get_mut(index).zip(id) else { return Ok(()) };
+        let path = unit_path(&id);
+        watched.id = id;
+        if self.systemd.is_some() && !self.paths.contains_key(&path) {
+            self.rule(&path, PROPERTIES, "PropertiesChanged")?;
+            self.paths.insert(path, index);
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, asked: Asked, header: &Header<'_>, message: &Message) -> Result<bool, End> {
+        let name = header.error_name().map_or("an error", |name| name.as_str());
+        let body = message.body();
+        let reason: &str = body.deserialize().unwrap_or_default();
+        if let ("org.freedesktop.DBus.Error.AccessDenied", _) = (name, asked) {
+            let blind = Blind::new(format!("the bus forbids to ask systemd: {reason}"));
+            return Err(blind.grant("run as root, or allow it in a file of /etc/dbus-1/system.d").into());
+        }
+        let is_of_the_unit = matches!(
+            name,
+            "org.freedesktop.DBus.Error.UnknownObject" | "org.freedesktop.DBus.Error.UnknownInterface" | "org.freedesktop.DBus.Error.InvalidArgs"
+        );
+        match asked {
+            // One odd name in the configuration must not hide all the others.
+            Asked::LoadState(index) | Asked::Unit(index) | Asked::Service(index) if is_of_the_unit => {
+                if let Some(watched) = self.watches.0.get_mut(index) {
+                    watched.unit.load_error = Some(reason.to_owned());
+                }
+                Ok(true)
+            }
+            _ if matches!(name, "org.freedesktop.DBus.Error.NameHasNoOwner" | "org.freedesktop.DBus.Error.ServiceUnknown") => {
+                Err(Blind::new("systemd is not on the system bus").grant("systemctl daemon-reexec; or this node's init is not systemd").into())
+            }
+            _ => Err(Blind::new(format!("systemd refused over D-Bus: {name}: {reason}")).into()),
+        }
+    }
+
+    fn signal(&mut self, header: &Header<'_>, message: &Message) -> Result<bool, End> {
+        let sender = header.sender().map_or("", |name| name.as_str());
+        let member = header.member().map_or("", |name| name.as_str());
+        if sender == BUS {
+            return if member == "NameOwnerChanged" { Err(End::Again) } else { Ok(false) };
+        }
+        if self.systemd.as_ref().is_none_or(|systemd| systemd.as_str() != sender) {
+            return Ok(false);
+        }
+        let body = message.body();
+        match member {
+            "UnitFilesChanged" => self.stale = true,
+            "Reloading" => {
+                let begins: bool = body.deserialize().map_err(|error| not_understood(&error))?;
+                self.reloading = begins.then(Instant::now);
+                self.stale = true;
+            }
+            "PropertiesChanged" => {
+                let index = header.path().and_then(|path| self.paths.get(path.as_str())).copied();
+                let Some(watched) = index.and_then(|index| self.watches.0.get_mut(index)) else { return Ok(false) };
+                let (_, changed, _): (&str, Properties, Vec<&str>) = body.deserialize().map_err(|error| not_understood(&error))?;
+                properties::update(&mut watched.unit, &changed);
+                return Ok(true);
+            }
+            _ => {}
+        }
+        Ok(false)
+    }
+}
+
+fn systemd_hangs() -> Blind {
+    Blind::new("systemd (PID 1) gives no answer in 2 s, though the bus does: it hangs")
+        .grant("cat /proc/1/status /proc/1/stack  # SIGSTOPped, or stuck in the kernel?")
+}
+
+fn lost(error: &dyn Display) -> Blind {
+    Blind::new(format!("the system bus closed the connection: {error}"))
+}
+
+fn not_understood(error: &dyn Display) -> Blind {
+    Blind::new(format!("systemd's answer over D-Bus is not understood: {error}"))
+}
+
+/// `sd_bus_path_encode(3)`: what is no letter or digit is written in hex, and so is a digit that comes first.
+fn unit_path(name: &str) -> String {
+    let mut path = format!("{SYSTEMD_PATH}/unit/");
+    if name.is_empty() {
+        path.push('_');
+    }
+    for (index, byte) in name.bytes().enumerate() {
+        if byte.is_ascii_alphabetic() || (byte.is_ascii_digit() && index > 0) {
+            path.push(byte.into());
+        } else {
+            path += &format!("_{byte:02x}");
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_units_path_is_made_of_its_name() {
+        assert_eq!(unit_path("kubelet.service"), "/org/freedesktop/systemd1/unit/kubelet_2eservice");
+        assert_eq!(unit_path("snap.microk8s.daemon-kubelite.service"), "/org/freedesktop/systemd1/unit/snap_2emicrok8s_2edaemon_2dkubelite_2eservice");
+        assert_eq!(unit_path("2fast"), "/org/freedesktop/systemd1/unit/_32fast");
+        assert_eq!(unit_path(""), "/org/freedesktop/systemd1/unit/_");
+    }
+}

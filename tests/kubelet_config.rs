@@ -1,0 +1,302 @@
+//! The kubelet's effective configuration, read from trees as nodes have them, from recorded files and from a live process.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use nodetriage::config::Config;
+use nodetriage::diagnose::diagnose;
+use nodetriage::facts::kubelet::{FileState, ThresholdValue};
+use nodetriage::facts::units::{Active, EnvironmentFile, Unit, UnitSource};
+use nodetriage::facts::{Blind, Facts, Kubelet, Observed, Sourced, Units};
+use nodetriage::observe::{self, host::Host, units};
+
+const CONFIG: &str = "/var/lib/kubelet/config.yaml";
+const HEAD: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
+
+/// A tree in a directory of its own, removed at the end.
+struct Tree(PathBuf);
+
+impl Tree {
+    fn new(name: &str, files: &[(&str, &str)]) -> Self {
+        let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("kubelet-config-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        let tree = Self(root);
+        fs::create_dir_all(&tree.0).unwrap();
+        for (path, content) in files {
+            fs::create_dir_all(tree.path(path).parent().unwrap()).unwrap();
+            fs::write(tree.path(path), content).unwrap();
+        }
+        tree
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.0.join(path.trim_start_matches('/'))
+    }
+
+    fn host(&self) -> Host {
+        Host::open(&self.0).unwrap()
+    }
+
+    fn kubelet(&self) -> Kubelet {
+        let host = self.host();
+        observe::kubelet::observe(&host, &units::from_files(&host, &Config::default()).into())
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A kubelet whose `--config` file is this.
+fn configured(name: &str, config: &str) -> Kubelet {
+    Tree::new(name, &[(CONFIG, config)]).kubelet()
+}
+
+/// What is said of the `--config` file: `line:column message`.
+fn said(kubelet: &Kubelet) -> Vec<String> {
+    let place = |at: Option<u64>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+    kubelet.config.as_ref().unwrap().faults().iter().map(|fault| format!("{}:{} {}", place(fault.line), place(fault.column), fault.message)).collect()
+}
+
+fn from<T>(value: &Sourced<T>) -> (&T, &str) {
+    (&value.value, value.source.as_str())
+}
+
+fn hard(kubelet: &Kubelet) -> Vec<(&str, ThresholdValue, &str)> {
+    kubelet.eviction_hard.iter().map(|threshold| (threshold.signal.as_str(), threshold.value, threshold.source.as_str())).collect()
+}
+
+#[test]
+fn everything_that_a_real_kubelet_says_of_itself_is_accepted() {
+    let kubelet = configured("configz", include_str!("data/kubelet/configz-1.36.2.json"));
+    assert_eq!(said(&kubelet), Vec::<String>::new());
+    assert_eq!(kubelet.ignored_fields, []);
+    assert_eq!(kubelet.healthz_port.value, 10_248);
+    assert_eq!(kubelet.resolv_conf.value, "/etc/resolv.conf");
+    assert_eq!(kubelet.cluster_dns.value, ["10.96.0.10"]);
+    assert_eq!((kubelet.image_gc_high_threshold_percent.value, kubelet.image_gc_low_threshold_percent.value), (85, 80));
+    assert_eq!(kubelet.eviction_threshold("memory.available").unwrap().value, ThresholdValue::Quantity(100 << 20));
+    assert!(hard(&kubelet).iter().all(|(_, _, source)| source.starts_with(&format!("{CONFIG}:"))), "{:?}", hard(&kubelet));
+}
+
+/// The kubelet's own words on these files are in their names: `yaml: line 3: did not find expected ',' or ']'`, `was empty`,
+/// `no kind "KubeletConfiguration" is registered for version "kubelet.config.k8s.io/v1"`, and for the last that it goes on.
+#[test]
+fn recorded_files_are_judged_as_the_kubelet_judged_them() {
+    let yaml = said(&configured("bad-yaml", include_str!("data/kubelet/config-bad-yaml.yaml")));
+    assert!(yaml.len() == 1 && yaml[0].contains("not YAML") && yaml[0].starts_with(['3', '4']), "{yaml:?}");
+    assert_eq!(said(&configured("empty", include_str!("data/kubelet/config-empty.yaml"))), ["-:- the file is empty"]);
+    assert_eq!(
+        said(&configured("wrong-kind", include_str!("data/kubelet/config-wrong-kind.yaml"))),
+        ["1:13 apiVersion is \"kubelet.config.k8s.io/v1\", where kubelet.config.k8s.io/v1beta1 is expected"]
+    );
+    let lenient = configured("unknown-field", include_str!("data/kubelet/config-unknown-field.yaml"));
+    assert_eq!(said(&lenient), Vec::<String>::new());
+    let ignored: Vec<_> = lenient.ignored_fields.iter().map(|field| (field.field.as_str(), field.duplicate)).collect();
+    assert_eq!(ignored, [("evictionHardd", false), ("kubeReserved", true)], "strict decoding error: unknown field \"evictionHardd\", duplicate field");
+}
+
+/// kubeadm's unit with what an administrator adds.
+fn unit(extra: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("/usr/lib/systemd/system/kubelet.service", "[Service]\nExecStart=/usr/bin/kubelet\n[Install]\nWantedBy=multi-user.target\n".to_owned()),
+        (
+            "/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf",
+            "[Service]\nEnvironment=\"KUBELET_KUBECONFIG_ARGS=--bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf --kubeconfig=/etc/kubernetes/kubelet.conf\"\n\
+             Environment=\"KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml\"\nEnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env\n\
+             EnvironmentFile=-/etc/default/kubelet\nExecStart=\n\
+             ExecStart=/usr/bin/kubelet $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS\n"
+                .to_owned(),
+        ),
+        ("/etc/default/kubelet", extra.to_owned()),
+    ]
+}
+
+fn with_unit(name: &str, extra: &str, files: &[(&str, &str)]) -> Tree {
+    let unit = unit(extra);
+    let all: Vec<_> = unit.iter().map(|(path, text)| (*path, text.as_str())).chain(files.iter().copied()).collect();
+    Tree::new(name, &all)
+}
+
+#[test]
+fn a_flag_beats_a_drop_in_beats_the_file_beats_the_default() {
+    let tree = with_unit(
+        "precedence",
+        "# local\nKUBELET_EXTRA_ARGS='--config-dir /etc/kubelet.d --healthz-port=10300 -v=2 --hostname-override=\" Node-A \"'\n",
+        &[
+            (CONFIG, &format!("{HEAD}healthzPort: 10100\ncgroupDriver: systemd\nresolvConf: /run/a\nclusterDNS: [10.0.0.1, 10.0.0.2]\n")),
+            ("/etc/kubelet.d/90-b.conf", &format!("{HEAD}resolvConf: /run/b\n")),
+            ("/etc/kubelet.d/10-a/50-c.conf", &format!("{HEAD}resolvConf: /run/c\nclusterDNS: [10.0.0.3]\n")),
+            ("/etc/kubelet.d/README", "no configuration"),
+        ],
+    );
+    let kubelet = tree.kubelet();
+    assert_eq!(kubelet.command_line_source, "kubelet.service ExecStart");
+    assert_eq!(from(&kubelet.healthz_port), (&10_300, "/etc/default/kubelet:2 --healthz-port"));
+    assert_eq!(from(&kubelet.resolv_conf), (&"/run/b".to_owned(), "/etc/kubelet.d/90-b.conf:3"));
+    assert_eq!(kubelet.cluster_dns.value, ["10.0.0.3"], "a list is replaced");
+    assert_eq!(from(&kubelet.cgroup_driver), (&"systemd".to_owned(), "/var/lib/kubelet/config.yaml:4"));
+    assert_eq!(from(&kubelet.port), (&10_250, "default"));
+    let drop_ins: Vec<_> = kubelet.drop_ins.iter().map(|file| file.path.value.as_str()).collect();
+    assert_eq!(drop_ins, ["/etc/kubelet.d/10-a/50-c.conf", "/etc/kubelet.d/90-b.conf"], "in lexical order, *.conf only");
+    let node = observe::node::observe(&tree.host(), None, Some(&kubelet));
+    assert_eq!(node.name, Some(Sourced::new("node-a".to_owned(), "/etc/default/kubelet:2 --hostname-override")));
+    let told = observe::node::observe(&tree.host(), Some("told".to_owned()), Some(&kubelet));
+    assert_eq!(told.name.unwrap().value, "told", "who starts nodetriage knows best");
+}
+
+#[test]
+fn eviction_thresholds_replace_or_merge_as_the_kubelet_has_it() {
+    let only = configured("evict-only", &format!("{HEAD}evictionHard:\n  nodefs.available: 1Gi\n  memory.available: 0%\n"));
+    assert_eq!(hard(&only), [("nodefs.available", ThresholdValue::Quantity(1 << 30), "/var/lib/kubelet/config.yaml:4")]);
+    let merged = configured("evict-merged", &format!("{HEAD}evictionHard:\n  nodefs.available: 5%\nmergeDefaultEvictionSettings: true\n"));
+    assert_eq!(merged.eviction_hard.len(), 5);
+    assert_eq!(merged.eviction_threshold("nodefs.available").unwrap().source, "/var/lib/kubelet/config.yaml:4");
+    assert_eq!(merged.eviction_threshold("imagefs.available").unwrap().source, "default");
+    let drop_in = with_unit(
+        "evict-drop-in",
+        "KUBELET_EXTRA_ARGS=--config-dir=/d\n",
+        &[(CONFIG, HEAD), ("/d/1.conf", &format!("{HEAD}evictionHard: {{pid.available: 10%}}\n"))],
+    );
+    assert_eq!(drop_in.kubelet().eviction_hard.len(), 6, "a drop-in is laid over the defaults");
+    let flag = with_unit(
+        "evict-flag",
+        "KUBELET_EXTRA_ARGS=\"--eviction-hard=memory.available<200Mi,pid.available<5% --eviction-soft=memory.available<1Gi --eviction-soft-grace-period=memory.available=1m30s\"\n",
+        &[(CONFIG, &format!("{HEAD}evictionHard: {{nodefs.available: 5%}}\n"))],
+    );
+    let flag = flag.kubelet();
+    assert_eq!(hard(&flag).iter().map(|(signal, ..)| *signal).collect::<Vec<_>>(), ["memory.available", "pid.available"]);
+    assert_eq!((flag.eviction_soft[0].value, flag.eviction_soft[0].grace_seconds), (ThresholdValue::Quantity(1 << 30), Some(90)));
+}
+
+#[test]
+fn a_live_process_tells_its_own_flags_and_the_unit_where_they_were_written() {
+    let tree = Tree::new("live", &[("/etc/default/kubelet", "KUBELET_EXTRA_ARGS=--node-ip=192.0.2.7\n")]);
+    let program = tree.path("kubelet");
+    fs::write(&program, "#!/bin/sh\nread line\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut child = Command::new(&program)
+        .args(["--config=/nowhere/live.yaml", "--node-ip=192.0.2.7", "--bootstrap-token", "abcdef.0123456789abcdef"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its command line is its own only once it has been started as a script.
+    let cmdline = format!("/proc/{}/cmdline", child.id());
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !fs::read_to_string(&cmdline).unwrap().contains("live.yaml") {
+        assert!(std::time::Instant::now() < deadline, "{cmdline}");
+        std::thread::yield_now();
+    }
+    let unit = Unit {
+        name: "kubelet.service".to_owned(),
+        load_state: "loaded".to_owned(),
+        active: Some(Active { state: "active".to_owned(), main_pid: Some(child.id()), ..Active::default() }),
+        exec_start: vec!["/usr/bin/kubelet".to_owned(), "--config=/nowhere/old.yaml".to_owned(), "$KUBELET_EXTRA_ARGS".to_owned()],
+        environment: vec!["KUBELET_EXTRA_ARGS=--node-ip=192.0.2.7".to_owned()],
+        environment_files: vec![EnvironmentFile { path: tree.path("/etc/default/kubelet").display().to_string(), optional: true }],
+        ..Unit::default()
+    };
+    let host = Host::open("/".as_ref()).unwrap();
+    let kubelet = observe::kubelet::observe(&host, &Observed::Known(Units { source: UnitSource::Systemd, units: vec![unit] }));
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    assert_eq!(kubelet.command_line_source, cmdline);
+    assert_eq!(from(&kubelet.flags["config"]), (&"/nowhere/live.yaml".to_owned(), format!("{cmdline} --config").as_str()));
+    let written = format!("{}:1 --node-ip", tree.path("/etc/default/kubelet").display());
+    assert_eq!(from(&kubelet.flags["node-ip"]), (&"192.0.2.7".to_owned(), written.as_str()));
+    assert_eq!(kubelet.config.as_ref().unwrap().state, FileState::Missing);
+    assert!(!serde_json::to_string(&kubelet).unwrap().contains("abcdef"), "a token is in the facts");
+}
+
+#[test]
+fn bad_files_get_a_bounded_answer() {
+    let large = format!("{HEAD}# {}\n", "x".repeat(5 << 20));
+    for (name, content, expected) in [
+        ("large", large.as_str(), "too long"),
+        ("list", "- a\n- b\n", "a list, where a KubeletConfiguration is expected"),
+        ("word", "hello", "\"hello\", where a KubeletConfiguration is expected"),
+        ("no-kind", "apiVersion: kubelet.config.k8s.io/v1beta1\n", "kind is not set"),
+        ("nul", "apiVersion: \0\n", "not YAML"),
+    ] {
+        let said = said(&configured(name, content));
+        assert!(said.len() == 1 && said[0].contains(expected) && said[0].len() < 400, "{name}: {said:?}");
+    }
+    let tree = Tree::new("kinds", &[(CONFIG, "")]);
+    let path = tree.path(CONFIG);
+    fs::write(&path, b"apiVersion: kubelet.config.k8s.io/v1beta1\nkind: \xff\xfe\n").unwrap();
+    assert_eq!(said(&tree.kubelet()), ["2:7 not YAML: a byte that is no UTF-8"]);
+    fs::remove_file(&path).unwrap();
+    symlink("config.yaml", &path).unwrap();
+    assert!(said(&tree.kubelet())[0].contains("loop of symlinks"));
+    fs::remove_file(&path).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    assert!(said(&tree.kubelet())[0].contains("a FIFO"));
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(said(&tree.kubelet())[0].contains("a directory"));
+}
+
+fn kubeconfig(server: &str, more: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: x\nclusters:\n- name: c\n  cluster:\n    server: {server}\n{more}contexts:\n- name: x\n  context: {{cluster: c, user: u}}\n\
+         users:\n- name: u\n  user: {{token: abcdef.0123456789abcdef}}\n"
+    )
+}
+
+#[test]
+fn a_kubeconfig_is_followed_to_where_it_breaks() {
+    let path = "/etc/kubernetes/kubelet.conf";
+    let broken = |name: &str, text: &str| {
+        let kubelet = Tree::new(name, &[(path, text)]).kubelet();
+        let file = kubelet.kubeconfig.unwrap().file;
+        file.faults().first().map_or_else(|| format!("{:?}", file.state), |fault| format!("{} {}", fault.place(path), fault.message))
+    };
+    let good = kubeconfig("https://192.0.2.1:6443", "");
+    assert_eq!(broken("kc-good", &good), "Valid");
+    assert_eq!(broken("kc-json", &serde_json::to_string(&serde_saphyr::from_str::<serde_json::Value>(&good).unwrap()).unwrap()), "Valid");
+    assert_eq!(
+        broken("kc-context", &good.replace("current-context: x", "current-context: z")),
+        format!("{path}:3:18 current-context \"z\" is not in contexts")
+    );
+    let yes = broken("kc-yes", &good.replace("current-context: x", "current-context: yes"));
+    assert_eq!(yes, format!("{path}:3:18 current-context is true, where a name is expected"));
+    assert_eq!(broken("kc-user", &good.replace("user: u}", "user: v}")), format!("{path}:10:31 the context's user \"v\" is not in users"));
+    assert_eq!(broken("kc-cluster", &good.replace("cluster: c,", "cluster: d,")), format!("{path}:10:22 the context's cluster \"d\" is not in clusters"));
+    let no_server = broken("kc-server", &good.replace("server: https://192.0.2.1:6443", "insecure-skip-tls-verify: true"));
+    assert_eq!(no_server, format!("{path}:7:5 the cluster has no server"));
+    let port = broken("kc-port", &kubeconfig("https://192.0.2.1:64430", ""));
+    assert_eq!(port, "Valid");
+    let port = broken("kc-no-port", &kubeconfig("https://192.0.2.1:644300", ""));
+    assert_eq!(port, format!("{path}:7:13 server \"https://192.0.2.1:644300\" is no address of an API server: the port is no number from 1 to 65535"));
+    let ca = broken("kc-ca", &kubeconfig("https://192.0.2.1:6443", "    certificate-authority: pki/ca.crt\n"));
+    assert_eq!(ca, format!("{path}:8:28 certificate-authority /etc/kubernetes/pki/ca.crt does not exist"));
+    assert_eq!(broken("kc-empty", ""), format!("{path} the file is empty"));
+    let tree = Tree::new("kc-secret", &[(path, &good)]);
+    assert!(!serde_json::to_string(&tree.kubelet()).unwrap().contains("abcdef"), "a token is in the facts");
+}
+
+#[test]
+fn distributions_that_keep_their_kubelet_elsewhere_are_nodes_without_faults() {
+    let agent = "/var/lib/rancher/k3s/agent";
+    let tree = Tree::new(
+        "k3s",
+        &[
+            (&format!("{agent}/etc/kubelet.conf.d/00-k3s-defaults.conf"), &format!("{HEAD}evictionHard: {{imagefs.available: 5%, nodefs.available: 5%}}\n")),
+            (&format!("{agent}/kubelet.kubeconfig"), &kubeconfig("https://127.0.0.1:6444", "")),
+        ],
+    );
+    let kubelet = tree.kubelet();
+    assert_eq!(kubelet.drop_ins.len(), 1);
+    assert_eq!(kubelet.container_runtime_endpoint.as_ref().unwrap().value, "unix:///run/k3s/containerd/containerd.sock");
+    let host = tree.host();
+    let mut facts = Facts::unobserved("2026-12-01T00:00:00Z".parse().unwrap(), observe::node::observe(&host, None, Some(&kubelet)));
+    facts.kubelet = Observed::Known(kubelet);
+    assert!(facts.is_kubernetes_node());
+    assert_eq!(diagnose(&facts, &Config::default()).findings, []);
+    facts.kubelet = Observed::Unknown(Blind::new("not looked at"));
+    assert_eq!(diagnose(&facts, &Config::default()).findings, [], "blindness is no finding");
+}

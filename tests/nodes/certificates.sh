@@ -1,0 +1,123 @@
+#!/bin/bash
+# Makes the certificates of the fixture nodes anew, with openssl, around their time of 2026-12-01T03:12:44Z. They are signed by the
+# throw-away CA whose key lies in tests/data/trees/kubeadm-control-plane-healthy.tar.gz, which both healthy nodes trust.
+# No report shows a key or a serial number, so that the goldens stay as they are.
+set -euo pipefail
+cd "$(dirname "$0")"
+work=$(mktemp -d)
+trap 'rm -r "$work"' EXIT
+tar xzf ../data/trees/kubeadm-control-plane-healthy.tar.gz -C "$work"
+tree=$work/etc/kubernetes
+: > "$work/index.txt"
+cat > "$work/openssl.cnf" <<END
+[ca]
+default_ca = here
+[here]
+database = $work/index.txt
+new_certs_dir = $work
+rand_serial = yes
+default_md = sha256
+policy = any
+unique_subject = no
+copy_extensions = copyall
+[any]
+organizationName = optional
+commonName = supplied
+[authority]
+basicConstraints = critical,CA:true
+keyUsage = critical,keyCertSign,digitalSignature
+subjectKeyIdentifier = hash
+[client]
+basicConstraints = critical,CA:false
+keyUsage = critical,digitalSignature
+extendedKeyUsage = clientAuth
+[server]
+basicConstraints = critical,CA:false
+keyUsage = critical,digitalSignature
+extendedKeyUsage = serverAuth
+subjectAltName = DNS:node1,IP:192.0.2.11
+[reissue]
+END
+
+# issue OUT SUBJECT FROM TO EXTENSIONS [CA-CRT CA-KEY]: a certificate and its key in one file, as the kubelet keeps them.
+issue() {
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$work/key" -subj "$2" -out "$work/csr" 2> "$work/log"
+    openssl ca -batch -notext -config "$work/openssl.cnf" -cert "${6:-$tree/pki/ca.crt}" -keyfile "${7:-$tree/pki/ca.key}" \
+        -in "$work/csr" -startdate "$3" -enddate "$4" -extensions "$5" -out "$work/crt" 2>> "$work/log" || { cat "$work/log"; exit 1; }
+    mkdir -p "$(dirname "$1")"
+    # A key is rewritten in the form of RFC 5915, as Go writes it.
+    { cat "$work/crt"; openssl ec -in "$work/key" 2> /dev/null; } > "$1"
+}
+
+# authority NAME SUBJECT FROM TO: another CA, in $work/NAME.crt and .key
+authority() {
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$work/$1.key" -subj "$2" -out "$work/csr" 2> "$work/log"
+    openssl ca -batch -notext -config "$work/openssl.cnf" -selfsign -keyfile "$work/$1.key" -in "$work/csr" -startdate "$3" -enddate "$4" \
+        -extensions authority -out "$work/$1.crt" 2>> "$work/log"
+}
+
+# again OUT OLD KEY CA FROM TO: the same certificate with another life, for the same key.
+again() {
+    openssl x509 -x509toreq -copy_extensions copyall -in "$2" -signkey "$3" -out "$work/csr" 2> "$work/log"
+    openssl ca -batch -notext -config "$work/openssl.cnf" -cert "$tree/pki/$4.crt" -keyfile "$tree/pki/$4.key" \
+        -in "$work/csr" -startdate "$5" -enddate "$6" -extensions reissue -out "$work/crt" 2>> "$work/log" || { cat "$work/log"; exit 1; }
+    mkdir -p "$(dirname "$1")"
+    cp "$work/crt" "$1"
+}
+
+# inline OUT OLD FROM TO: the same kubeconfig, its client certificate with another life.
+inline() {
+    mkdir -p "$(dirname "$1")"
+    sed -n 's/.*client-certificate-data: //p' "$2" | base64 -d > "$work/old"
+    sed -n 's/.*client-key-data: //p' "$2" | base64 -d > "$work/oldkey"
+    again "$work/new" "$work/old" "$work/oldkey" ca "$3" "$4"
+    sed "s/client-certificate-data: .*/client-certificate-data: $(base64 -w0 < "$work/new")/" "$2" > "$1"
+}
+
+node=/O=system:nodes/CN=system:node:node1
+pki=root/var/lib/kubelet/pki
+year=20261123181000Z
+
+issue worker-client-certificate-expired/$pki/kubelet-client-2025-12-01-00-10-03.pem $node 20251201000503Z 20261201001003Z client
+issue worker-client-certificate-not-rotated/$pki/kubelet-client-2025-12-16-00-00-00.pem $node 20251216000000Z 20261216000000Z client
+issue worker-client-certificate-in-time/$pki/kubelet-client-2026-11-02-00-00-00.pem $node 20261102000000Z 20261202060000Z client
+issue worker-client-certificate-wrong-group/$pki/kubelet-client-2026-11-23-18-10-00.pem /CN=system:node:node1 $year 20271123181000Z client
+issue worker-client-certificate-of-another-node/$pki/kubelet-client-2026-11-23-18-10-00.pem /O=system:nodes/CN=system:node:node2 $year 20271123181000Z client
+
+authority other /CN=other-cluster 20261123180000Z 20361120180000Z
+issue worker-client-certificate-of-another-ca/$pki/kubelet-client-2026-11-23-18-10-00.pem $node $year 20271123181000Z client "$work/other.crt" "$work/other.key"
+
+# The CA was made anew under its old name; this node's kubelet still has a certificate of the old one.
+authority renewed /CN=kubernetes 20261130180000Z 20361127180000Z
+mkdir -p worker-ca-replaced/root/etc/kubernetes/pki worker-ca-rotation/root/etc/kubernetes/pki
+cp "$work/renewed.crt" worker-ca-replaced/root/etc/kubernetes/pki/ca.crt
+# In the middle of a rotation both are trusted, even if the old one has ended.
+authority ended /CN=kubernetes 20161123180000Z 20261120180000Z
+cat "$work/ended.crt" "$work/renewed.crt" "$tree/pki/ca.crt" > worker-ca-rotation/root/etc/kubernetes/pki/ca.crt
+
+# serverTLSBootstrap: the kubelet serves the rotated one, and the self-signed one of its first start has ended long ago.
+issue worker-stale-serving-certificate/$pki/kubelet-server-2026-11-23-18-12-41.pem $node $year 20271123181000Z server
+authority thrown-away /CN=node1-ca@1700000000 20231114210000Z 20241114210000Z
+issue "$work/stale" /CN=node1@1700000000 20231114210000Z 20241114210000Z server "$work/thrown-away.crt" "$work/thrown-away.key"
+openssl x509 -in "$work/stale" -out worker-stale-serving-certificate/$pki/kubelet.crt
+openssl ec -in "$work/stale" -out worker-stale-serving-certificate/$pki/kubelet.key 2> /dev/null
+
+# A truncated copy of a good certificate.
+mkdir -p worker-client-certificate-truncated/$pki
+issue "$work/whole" $node $year 20271123181000Z client
+head -c 500 "$work/whole" > worker-client-certificate-truncated/$pki/kubelet-client-2026-11-23-18-10-00.pem
+
+# A control-plane node whose kubelet.conf was never pointed to the rotated certificate.
+inline control-plane-kubelet-conf-expired/root/etc/kubernetes/kubelet.conf "$tree/kubelet.conf" 20251201000503Z 20261201001003Z
+
+# Nobody renewed anything for a year.
+everything=control-plane-everything-expired/root/etc/kubernetes
+for name in kubelet admin super-admin controller-manager scheduler; do
+    inline "$everything/$name.conf" "$tree/$name.conf" 20251201000503Z 20261201001003Z
+done
+for file in apiserver:ca apiserver-kubelet-client:ca front-proxy-client:front-proxy-ca apiserver-etcd-client:etcd/ca etcd/server:etcd/ca etcd/peer:etcd/ca \
+    etcd/healthcheck-client:etcd/ca; do
+    again "$everything/pki/${file%:*}.crt" "$tree/pki/${file%:*}.crt" "$tree/pki/${file%:*}.key" "${file#*:}" 20251201000453Z 20261201000953Z
+done
+again control-plane-apiserver-certificate-expiring/root/etc/kubernetes/pki/apiserver.crt "$tree/pki/apiserver.crt" "$tree/pki/apiserver.key" ca \
+    20251206000000Z 20261206000000Z

@@ -12,7 +12,7 @@ use crate::finding::{Check, Severity};
 /// Content-Security-Policy: nothing but this very style, known by its hash, whatever a log line may have smuggled in.
 pub const POLICY: &str = concat!(
     "default-src 'none'; style-src 'sha256-",
-    "zfBlOjGqdT2oyOVHlHu8dZSs+7+1I5no6/3pJF1xtOw=",
+    "IIr+0H3it346ePZeMiDwpKwybHhSZYye8J9U8v3iVdE=",
     "'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 );
 const STYLE: &str = include_str!("page/style.css");
@@ -97,12 +97,13 @@ fn title(title: &Title) -> String {
 
 fn evidence(out: &mut String, title: &Title, evidence: &[(String, String)]) {
     out.push_str("<dl>\n");
-    let titled = evidence.iter().all(|(source, _)| *source == title.subject);
     for (source, saw) in evidence {
-        if !titled {
-            let _ = writeln!(out, "<dt>{}</dt>", escape(source));
+        // What was seen at the very subject, which the title has named, needs no other "where".
+        if *source == title.subject {
+            let _ = writeln!(out, "<dd class=\"here\">{}</dd>", escape(saw));
+        } else {
+            let _ = writeln!(out, "<dt>{}</dt><dd>{}</dd>", escape(source), escape(saw));
         }
-        let _ = writeln!(out, "<dd>{}</dd>", escape(saw));
     }
     out.push_str("</dl>\n");
 }

@@ -102,7 +102,7 @@ impl View {
 /// The verdict's one statement: the first root cause, or that there is none.
 #[must_use]
 pub fn headline(report: &Report) -> String {
-    let roots = report.roots().filter(|finding| finding.severity > Severity::Info).count();
+    let roots = report.roots().filter(|finding| report.gravity(finding) > Severity::Info).count();
     match (first_root(report), report.verdict) {
         (Some(first), _) if roots < 2 => plain(&first.summary).into_owned(),
         (Some(first), _) => format!("{} (and {} more)", plain(&first.summary), roots - 1),
@@ -111,9 +111,9 @@ pub fn headline(report: &Report) -> String {
     }
 }
 
-/// The finding that the headline is about: findings are sorted, roots and the severe first.
+/// The finding that the headline is about: they are sorted, and the first has the worst consequences.
 fn first_root(report: &Report) -> Option<&Finding> {
-    report.findings.iter().find(|finding| finding.severity > Severity::Info)
+    report.findings.iter().find(|finding| report.gravity(finding) > Severity::Info)
 }
 
 fn notes(report: &Report, left_out: usize, least: Severity) -> Vec<String> {

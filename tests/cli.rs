@@ -214,6 +214,8 @@ fn another_time_for_certificates_is_said_in_the_head() {
     let (_, report) = report(&["--root", &tree, "--at", "+400d"]);
     assert_ne!(report["certificates_at"], report["time"]);
     assert!(codes(&report).contains(&"certificate-expired".to_owned()));
+    let replayed = answer(&["diagnose", "--facts", &facts("replayed", |_| ()), "--at", "+400d"]);
+    assert!(replayed.contains("certificates as of 2028-01-05 03:12:44 UTC") && replayed.contains("certificate-expired"), "{replayed}");
     let now = answer(&["--root", &tree]);
     assert!(!now.contains("certificates as of"));
     for wrong in ["tomorrow", "30d", "+", "+30", "+30x", "+99999999999999999999d", "2026-13-01T00:00:00Z"] {

@@ -1,12 +1,12 @@
 #!/bin/bash
-# What ships besides the binary: manifests, unit, Debian package, image.
-#   tests/deploy.sh [BINARY STATIC]   default: both are built, unoptimized
-# STATIC is the binary for the image, linked statically. Debian as root: installs
-# what it needs; a virtualenv is kept in ~/.cache/nodetriage.
+# What ships besides the binary: manifests, unit, Debian package, image; package
+# and image run on a lab node (tests/lab).
+#   tests/deploy.sh [BINARY]   linked statically; default: it is built, unoptimized
+# Debian as root: installs what it needs; a virtualenv is kept in ~/.cache/nodetriage.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(binutils buildah dpkg-dev jq libcap2-bin lintian openssl python3-venv runc systemd util-linux)
+packages=(binutils buildah curl dpkg-dev jq libcap2-bin lintian openssl python3-venv runc systemd util-linux)
 command -v kubectl >/dev/null || packages+=(kubernetes-client)
 if ! dpkg-query -W "${packages[@]}" >/dev/null 2>&1; then
     apt-get update -qq
@@ -18,24 +18,36 @@ if ! [ -x "$venv/bin/kubernetes-validate" ]; then
     "$venv/bin/pip" install --quiet --disable-pip-version-check kubernetes-validate==1.37.0
 fi
 
+NODETRIAGE_LAB=$(tests/lab/prepare trixie)
+export NODETRIAGE_LAB
+lab=deploy-$$
+node=$NODETRIAGE_LAB/nodes/$lab
 work=$(mktemp -d)
 finish() {
-    ! mountpoint -q "$work/debian/root" || umount -R "$work/debian/root"
-    ! mountpoint -q "$work/debian" || umount "$work/debian"
+    tests/lab/down "$lab"
     rm -rf "$work"
 }
 trap finish EXIT
 fail() { echo "deploy.sh: $*" >&2; exit 1; }
+in_node() { tests/lab/in "$lab" "$@"; }
+# until_true SECONDS WHAT COMMAND...
+until_true() {
+    local deadline=$((SECONDS + $1)) what=$2
+    shift 2
+    until "$@"; do
+        [ $SECONDS -lt $deadline ] || fail "not within its time: $what"
+        sleep 0.1
+    done
+}
 
 if [ $# = 0 ]; then
-    # The static one first, so that target/debug is left as `cargo build` leaves it.
     cargo rustc --quiet --bin nodetriage -- -C target-feature=+crt-static
-    install -D target/debug/nodetriage "$work/static/nodetriage"
+    cp target/debug/nodetriage "$work/nodetriage"
+    # target/debug is left as `cargo build` leaves it.
     cargo build --quiet --bin nodetriage
-    set -- target/debug/nodetriage "$work/static/nodetriage"
+    set -- "$work/nodetriage"
 fi
 binary=$(realpath "$1")
-static=$(realpath "$2")
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 manifests() {
@@ -53,9 +65,10 @@ manifests() {
     promised '.containers[0].securityContext | .readOnlyRootFilesystem and .runAsNonRoot and (.allowPrivilegeEscalation | not) and .seccompProfile.type == "RuntimeDefault"'
     promised '(.hostPID // .hostIPC // false) | not'
     promised '.automountServiceAccountToken == false'
-    promised '[.containers[0].volumeMounts[] | .readOnly] | all'
+    promised '[.containers[0].volumeMounts[] | select(.name != "state") | .readOnly] | all'
     # A hostPath of another type is created on the node, or keeps the pod from starting.
-    promised '[.volumes[] | .hostPath.type == "Directory" and (.hostPath.path | IN("/etc", "/usr", "/lib/systemd", "/opt", "/proc", "/sys/fs/cgroup", "/var/log", "/var/lib", "/run"))] | all'
+    promised '[.volumes[] | select(.name == "state") | has("emptyDir")] == [true]'
+    promised '[.volumes[] | select(.name != "state") | .hostPath.type == "Directory" and (.hostPath.path | IN("/etc", "/usr", "/lib/systemd", "/opt", "/proc", "/sys/fs/cgroup", "/var/log", "/var/lib", "/run"))] | all'
     promised '.containers[0].image | endswith(":'"$version"'")'
     echo "ok: manifests"
 }
@@ -71,31 +84,36 @@ unit() {
     echo "ok: unit, $(tail -n 1 "$work/security" | grep -o 'level.*: [0-9.]*')"
 }
 
-# Installed for real, into a copy-on-write view of this machine.
+# Installed by dpkg on a lab node, whose systemd then runs it.
 debian_package() {
-    local deb root=$work/debian/root
+    local deb
     deb=$(packaging/deb "$binary" "$work/debs")
-    lintian --allow-root --no-tag-display-limit --fail-on error "$deb" > "$work/lintian" 2>&1 || { cat "$work/lintian"; fail "lintian"; }
+    lintian --allow-root --tag-display-limit 0 --fail-on error "$deb" > "$work/lintian" 2>&1 || { cat "$work/lintian"; fail "lintian"; }
     [ "$(dpkg-deb --field "$deb" Version)" = "$version" ] || fail "the package's version is not Cargo.toml's"
 
-    mkdir -p "$work/debian" && mount -t tmpfs tmpfs "$work/debian" && mkdir "$work/debian"/{upper,work,root}
-    mount -t overlay overlay -o "lowerdir=/,upperdir=$work/debian/upper,workdir=$work/debian/work" "$root"
-    mkdir -p "$root/proc" && mount -t proc proc "$root/proc"
-    cp "$deb" "$root/nodetriage.deb"
-    chroot "$root" dpkg --install /nodetriage.deb > "$work/dpkg" 2>&1 || { cat "$work/dpkg"; fail "dpkg --install"; }
-    [ "$(chroot "$root" nodetriage --version)" = "nodetriage $version" ] || fail "the installed binary says $(chroot "$root" nodetriage --version)"
-    chroot "$root" getent passwd nodetriage >/dev/null || fail "no user nodetriage"
-    chroot "$root" systemctl is-enabled nodetriage.service >/dev/null || fail "the unit is not enabled"
-    chroot "$root" systemd-analyze verify --man=no nodetriage.service 2>&1 | { ! grep nodetriage; } || fail "the installed unit does not verify"
-    chroot "$root" dpkg --purge nodetriage > "$work/dpkg" 2>&1 || { cat "$work/dpkg"; fail "dpkg --purge"; }
-    [ -z "$(find "$root"/usr/bin "$root"/etc/systemd "$root"/usr/lib/systemd "$root"/usr/share/doc -name 'nodetriage*')" ] || fail "something is left after a purge"
-    umount -R "$work/debian/root" && umount "$work/debian"
-    echo "ok: $(basename "$deb") installs and is purged"
+    cp "$deb" "$node/root/root/nodetriage.deb"
+    in_node dpkg --install /root/nodetriage.deb > "$work/dpkg" 2>&1 || { cat "$work/dpkg"; fail "dpkg --install"; }
+    [ "$(in_node nodetriage --version)" = "nodetriage $version" ] || fail "the installed binary says $(in_node nodetriage --version)"
+    [ "$(in_node systemctl is-enabled nodetriage)" = enabled ] || fail "the unit is not enabled"
+    # Type=notify: it is active once it has looked at the node.
+    [ "$(in_node systemctl is-active nodetriage)" = active ] || { in_node journalctl -u nodetriage --no-pager; fail "the unit does not run"; }
+    [ "$(in_node systemctl show -P User nodetriage)" = nodetriage ] || fail "it does not run as its user"
+    # The limit is kept, and not by being killed.
+    local restarts peak
+    restarts=$(in_node systemctl show -P NRestarts nodetriage)
+    peak=$(awk '/^VmHWM/ { print $2 }' "$node/host/proc/$(in_node systemctl show -P MainPID nodetriage)/status")
+    [ "$restarts" = 0 ] || fail "it was restarted $restarts times"
+    in_node dpkg --purge nodetriage > "$work/dpkg" 2>&1 || { cat "$work/dpkg"; fail "dpkg --purge"; }
+    local left
+    left=$(cd "$node/root" && find usr/bin etc usr/lib/systemd usr/lib/sysusers.d usr/share/doc var/lib -name 'nodetriage*')
+    [ -z "$left" ] || fail "left after a purge: $left"
+    ! in_node systemctl --quiet is-active nodetriage || fail "it still runs after a purge"
+    echo "ok: $(basename "$deb") installs, runs (peak $peak kB), and is purged"
 }
 
 image() {
-    local oci=$work/oci rootfs=$work/bundle/rootfs node=$work/node config manifest layer
-    packaging/image "$static" "$work/image.tar" >/dev/null
+    local oci=$work/oci rootfs=$work/bundle/rootfs config manifest layer
+    packaging/image "$binary" "$work/image.tar" >/dev/null
     mkdir -p "$oci" "$rootfs"
     tar --extract --file "$work/image.tar" --directory "$oci"
     blob() { echo "$oci/blobs/${1/://}"; }
@@ -109,38 +127,46 @@ image() {
     [ "$(find "$rootfs" -type f -printf '/%P\n')" = /usr/bin/nodetriage ] || { find "$rootfs"; fail "more than the binary is in the image"; }
     [ "$(chroot "$rootfs" /usr/bin/nodetriage --version)" = "nodetriage $version" ] || fail "the image's binary does not start"
     echo "ok: image"
+}
 
-    # As the pod: the DaemonSet's user, capabilities and mounts, by runc, over a
-    # node's disk with this machine's /proc and cgroups. Its secrets belong to
-    # root and to a service of its own.
-    tests/kubeadm-tree.sh make "$node" 300
-    mkdir -p "$node"/{proc,sys/fs/cgroup,lib/systemd,var/log}
-    chmod 0700 "$node/etc/kubernetes/pki" "$node/var/lib/kubelet/pki"
-    chown -R 1234:1234 "$node/etc/kubernetes/pki" "$node/var/lib/kubelet/pki"
-    in_pod "$node" check --root /host --node-name node1 --output json > "$work/report.json"
-    jq -e '[.findings[].code] | all(startswith("certificate") | not)' "$work/report.json" >/dev/null || fail "a healthy certificate is found wrong"
-    jq -e '[.unknown[] | select(.domain != "units" and .domain != "journal")] == []' "$work/report.json" >/dev/null ||
-        { jq .unknown "$work/report.json"; fail "the pod cannot see what its manifest mounts"; }
-    # And it sees what is wrong, in the file that only its owner may read.
-    tests/kubeadm-tree.sh renew "$node" -1
-    chown -R 1234:1234 "$node/var/lib/kubelet/pki"
-    in_pod "$node" check --root /host --node-name node1 --output json > "$work/report.json"
-    jq -e 'any(.findings[]; .code == "certificate-expired")' "$work/report.json" >/dev/null || { cat "$work/report.json"; fail "the pod does not see an expired certificate"; }
+# The DaemonSet's user, capabilities and mounts, by runc, on a lab node. Its
+# secrets belong to a service of its own, so that only CAP_DAC_READ_SEARCH reads them.
+pod() {
+    local report=$work/report.json port address pid
+    chmod 0700 "$node/root/etc/kubernetes/pki" "$node/root/var/lib/kubelet/pki"
+    chown -R 1234:1234 "$node/root/etc/kubernetes/pki" "$node/root/var/lib/kubelet/pki"
+    in_pod check --root /host --node-name node1 --output json > "$report" 2> "$work/stderr" || { cat "$work/stderr" "$report"; fail "a healthy node is not healthy to the pod"; }
+    jq -e '.unknown == []' "$report" >/dev/null || { jq .unknown "$report"; fail "the pod cannot see what its manifest mounts"; }
+
+    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    address=127.0.0.1:$port
+    in_pod serve --root /host --node-name node1 --listen "$address" 2> "$work/stderr" &
+    pid=$!
+    until_true 10 "the pod is ready" curl -fsS -o /dev/null "http://$address/readyz" 2>/dev/null
+    # root CODE: the first finding.
+    root() { [ "$(curl -fsS "http://$address/api/v1/report" | jq -r '.findings[0].code // "none"')" = "$1" ]; }
+    root none || fail "the pod finds $(curl -fsS "http://$address/api/v1/report")"
+    in_node systemctl stop kubelet
+    until_true 10 "the pod sees the kubelet stopped" root unit-inactive
+    in_node systemctl start kubelet
+    until_true 10 "the pod sees it started" root none
+    # And what is in the file that only its owner may read.
+    tests/kubeadm-tree.sh renew "$node/root" -1
+    chown -R 1234:1234 "$node/root/var/lib/kubelet/pki"
+    until_true 10 "the pod sees an expired certificate" root certificate-expired
+    runc --root "$work/runc" kill nodetriage TERM
+    wait "$pid" || { cat "$work/stderr"; fail "SIGTERM does not end the pod cleanly"; }
     echo "ok: the pod's sandbox"
 }
 
-# in_pod NODE ARG...: the exit code is the diagnosis, unless it is 3 or a failure to start.
 in_pod() {
-    local node=$1 status=0
-    shift
-    python3 tests/sandbox.py "$work/manifests.json" "$work/bundle/rootfs" "$node" "$@" > "$work/bundle/config.json"
-    unshare --mount --propagation slave bash -euc '
-        mount --rbind /proc "$1/proc"; mount --rbind /sys/fs/cgroup "$1/sys/fs/cgroup"
-        exec runc --root "$2/runc" run --bundle "$2/bundle" nodetriage-$$' in_pod "$node" "$work" 2> "$work/stderr" || status=$?
-    case $status in 0 | 1 | 2) ;; *) cat "$work/stderr" >&2; fail "in the pod's sandbox it exits with $status" ;; esac
+    python3 tests/sandbox.py "$work/manifests.json" "$work/bundle/rootfs" "$node/host" "$@" > "$work/bundle/config.json"
+    runc --root "$work/runc" run --bundle "$work/bundle" nodetriage
 }
 
+tests/lab/boot trixie "$lab"
 manifests
 unit
 debian_package
 image
+pod

@@ -21,12 +21,17 @@ mounts = [
     {"destination": "/proc", "type": "proc", "source": "proc"},
     {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755"]},
 ]
-paths = {volume["name"]: volume["hostPath"]["path"] for volume in pod["volumes"]}
+volumes = {volume["name"]: volume for volume in pod["volumes"]}
 for mount in container["volumeMounts"]:
+    volume = volumes[mount["name"]]
+    if "emptyDir" in volume:
+        # pkg/volume/emptydir of the kubelet: everybody's.
+        mounts.append({"destination": mount["mountPath"], "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", "mode=0777"]})
+        continue
     # pkg/cri/opts/spec_linux_opts.go of containerd: rbind; rprivate, or rslave for HostToContainer.
     propagation = "rslave" if mount.get("mountPropagation") == "HostToContainer" else "rprivate"
     mode = "ro" if mount.get("readOnly") else "rw"
-    source = host_root + paths[mount["name"]]
+    source = host_root + volume["hostPath"]["path"]
     mounts.append({"destination": mount["mountPath"], "type": "bind", "source": source, "options": ["rbind", propagation, mode]})
 
 json.dump(

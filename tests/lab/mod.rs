@@ -93,7 +93,8 @@ impl Lab {
     pub fn daemon_outside(&self, args: &[&str]) -> Daemon {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
         let mut command = pod_user(BINARY);
-        command.arg("serve").arg("--root").arg(self.host_root()).args(["--node-name", "node1", "--listen"]).arg(port.to_string()).args(args);
+        command.arg("serve").arg("--root").arg(self.host_root()).args(["--node-name", "node1", "--listen"]).arg(port.to_string());
+        command.arg("--state-dir").arg(self.directory.join("state")).args(args);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("nodetriage starts");
         let log = Arc::new(Mutex::new(String::new()));
         let (stderr, kept) = (child.stderr.take().expect("piped"), Arc::clone(&log));

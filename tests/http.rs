@@ -263,7 +263,7 @@ async fn the_node_in_one_line_by_its_verdict() {
     assert_eq!((healthy.status, healthy.body.as_str()), (200, "healthy: nothing is wrong\n"));
     agent.publish.send_replace(Some(snapshot(&broken("exit"))));
     let critical = agent.get("/node").await;
-    assert_eq!((critical.status, critical.body.as_str()), (503, "critical: kubelet.service has failed: exit code 1 (and 1 more)\n"));
+    assert_eq!((critical.status, critical.body.as_str()), (503, "critical: kubelet.service has failed: exit code 1 (and 1 other fault)\n"));
     let mut blind = common::worker();
     blind["cni"] = json!({ "unknown": { "reason": "permission denied" } });
     agent.publish.send_replace(Some(snapshot(&blind)));

@@ -105,7 +105,8 @@ pub fn headline(report: &Report) -> String {
     let roots = report.roots().filter(|finding| report.gravity(finding) > Severity::Info).count();
     match (first_root(report), report.verdict) {
         (Some(first), _) if roots < 2 => plain(&first.summary).into_owned(),
-        (Some(first), _) => format!("{} (and {} more)", plain(&first.summary), roots - 1),
+        (Some(first), _) if roots == 2 => format!("{} (and 1 other fault)", plain(&first.summary)),
+        (Some(first), _) => format!("{} (and {} other faults)", plain(&first.summary), roots - 1),
         (None, Verdict::Healthy) => "nothing is wrong".to_owned(),
         (None, _) => "nothing wrong was seen, but not everything could be seen".to_owned(),
     }

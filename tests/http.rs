@@ -128,6 +128,8 @@ async fn before_the_first_round_nothing_is_answered_as_if_all_were_well() {
         assert_eq!(answer.headers["retry-after"], "1", "{path}");
         assert_eq!(agent.browse(path).await.status, 503, "{path}");
     }
+    let page = agent.browse("/").await.body;
+    assert!(page.contains("has not been looked at completely yet") && page.contains("http-equiv=\"refresh\""), "{page}");
     for path in OF_THE_AGENT {
         assert_eq!(agent.get(path).await.status, 200, "{path}");
     }
@@ -321,6 +323,17 @@ async fn the_page_says_what_the_text_says_and_needs_nothing_else() {
             None => assert_eq!(agent.get(&format!("/{}", link.trim_start_matches("./"))).await.status, 200, "{link}"),
         }
     }
+}
+
+#[tokio::test]
+async fn an_article_begins_with_what_is_true_here() {
+    let agent = Agent::with(&broken("exit")).await;
+    let page = agent.browse("/explain/unit-failed").await.body;
+    let (here, article) = page.split_once("<h1>unit-failed</h1>").unwrap();
+    assert!(here.contains("kubelet.service has failed: exit code 1") && article.contains("Meaning"));
+    let anchor = here.split("href=\"../#").nth(1).unwrap().split('"').next().unwrap();
+    assert!(agent.browse("/").await.body.contains(&format!("id=\"{anchor}\"")), "{anchor}");
+    assert!(!agent.browse("/explain/unit-masked").await.body.contains("on this node now"));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ mod markdown;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::view::{Effect, Root, Title, View};
+use super::view::{Effect, Root, Title, View, plain};
 use crate::diagnose::Report;
 use crate::finding::{Check, Severity};
 
@@ -39,11 +39,25 @@ pub fn render(report: &Report) -> String {
     document(&title, Some(REFRESH), &body, links)
 }
 
-/// The article of a check.
+/// The article of a check, below what it finds on this node.
 #[must_use]
-pub fn article(check: &Check) -> String {
-    let body = format!("<main class=\"article\">\n{}</main>\n", markdown::html(check.article));
+pub fn article(check: &Check, report: Option<&Report>) -> String {
+    let mut body = String::from("<main class=\"article\">\n");
+    for finding in report.iter().flat_map(|report| &report.findings).filter(|finding| finding.code == check.code) {
+        let (subject, summary) = (plain(&finding.subject), plain(&finding.summary));
+        let _ = write!(body, "<section class=\"{}\">\n<p>on this node now:</p>\n", finding.severity.name());
+        let _ = writeln!(body, "<h2><a href=\"../#{}\">{}</a></h2>\n<p>{}</p>\n</section>", anchor(check.code, &subject), escape(&subject), escape(&summary));
+    }
+    body.push_str(&markdown::html(check.article));
+    body.push_str("</main>\n");
     document(check.code, None, &body, "<a href=\"../\">this node's report</a>")
+}
+
+/// While the first round of observation is not complete.
+#[must_use]
+pub fn not_ready(why: &str) -> String {
+    let body = format!("<header class=\"unknown\">\n<p><strong>UNKNOWN</strong></p>\n<h1>{}</h1>\n</header>\n", escape(why));
+    document("not looked at yet", Some(2), &body, "<a href=\"./\">reload</a>")
 }
 
 fn document(title: &str, refresh: Option<u32>, body: &str, links: &str) -> String {
@@ -59,7 +73,7 @@ fn document(title: &str, refresh: Option<u32>, body: &str, links: &str) -> Strin
 }
 
 fn root(out: &mut String, root: &Root) {
-    let id = anchor(&root.title);
+    let id = anchor(&root.title.code, &root.title.subject);
     let _ = write!(out, "<section id=\"{id}\" class=\"{}\">\n<h2>{}</h2>\n", root.title.severity.name(), title(&root.title));
     if let Some(summary) = &root.summary {
         let _ = writeln!(out, "<p>{}</p>", escape(summary));
@@ -84,7 +98,7 @@ fn title(title: &Title) -> String {
         Severity::Warning => "!",
         Severity::Info => "·",
     };
-    let (id, code, subject) = (anchor(title), escape(&title.code), escape(&title.subject));
+    let (id, code, subject) = (anchor(&title.code, &title.subject), escape(&title.code), escape(&title.subject));
     let mut html = format!("<a class=\"mark\" href=\"#{id}\">{mark}</a> <a href=\"explain/{code}\">{code}</a> <b>{subject}</b>");
     if let Some(since) = &title.since {
         let _ = write!(html, " <small>since {}</small>", escape(since));
@@ -115,7 +129,7 @@ fn effects(out: &mut String, effects: &[Effect]) {
             let _ = writeln!(out, "<li>{} <small>(as above)</small></li>", title(&effect.title));
             continue;
         };
-        let (id, class) = (anchor(&effect.title), effect.title.severity.name());
+        let (id, class) = (anchor(&effect.title.code, &effect.title.subject), effect.title.severity.name());
         let _ = writeln!(out, "<li id=\"{id}\" class=\"{class}\">{}<p>{}</p>", title(&effect.title), escape(fact));
         if let Some((source, saw)) = &effect.evidence {
             let _ = writeln!(out, "<dl><dt>{}</dt><dd>{}</dd></dl>", escape(source), escape(saw));
@@ -144,9 +158,9 @@ fn blind(out: &mut String, view: &View) {
 }
 
 /// A name for a link within the page, of characters that need no escaping anywhere.
-fn anchor(title: &Title) -> String {
+fn anchor(code: &str, subject: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || c == '.' || c == '_' { c } else { '-' };
-    format!("{}-{}", title.code, title.subject).chars().map(safe).collect()
+    format!("{code}-{subject}").chars().map(safe).collect()
 }
 
 /// Text that is text wherever it stands, in an element or an attribute.

@@ -78,20 +78,7 @@ pub type Unwell = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 /// The verdict stays the whole node's.
 #[must_use]
 pub fn at_least(report: &Report, least: Severity) -> Report {
-    let mut shown: Vec<bool> = report.findings.iter().map(|finding| finding.severity >= least).collect();
-    // A cause may itself have a cause: on until nothing more is to be shown.
-    let mut more = true;
-    while more {
-        more = false;
-        for (index, cause) in report.findings.iter().map(Finding::reference).enumerate() {
-            let explains_shown = || report.findings.iter().zip(&shown).any(|(effect, shown)| *shown && effect.explained_by.contains(&cause));
-            if !shown[index] && explains_shown() {
-                shown[index] = true;
-                more = true;
-            }
-        }
-    }
-    let findings = report.findings.iter().zip(shown).filter(|(_, shown)| *shown).map(|(finding, _)| finding.clone()).collect();
+    let findings = report.findings.iter().filter(|finding| report.gravity(finding) >= least).cloned().collect();
     Report { findings, ..report.clone() }
 }
 

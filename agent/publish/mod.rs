@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::checks;
 use crate::diagnose::Report;
 use crate::facts::{Domain, Facts};
-use crate::finding::{Check, Finding, Severity};
+use crate::finding::{Check, Severity};
 
 /// One diagnosis with the facts it was made of. What is served is rendered from this and from nothing else, each form once:
 /// a hundred scrapes of one snapshot share the same bytes.

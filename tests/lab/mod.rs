@@ -59,6 +59,18 @@ impl Lab {
         before
     }
 
+    /// Asks until it is so.
+    ///
+    /// # Panics
+    /// After [`DEADLINE`].
+    pub fn until(&self, so: impl Fn() -> bool, what: &str) {
+        let start = Instant::now();
+        while !so() {
+            assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}\n{}", self.sh("journalctl -n 30 --no-pager"));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn command(&self, commands: &str) -> Command {
         let mut command = script("in");
         command.args([self.name.as_str(), "sh", "-euc", commands]);

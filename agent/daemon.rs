@@ -28,7 +28,7 @@ use crate::observe::board::Board;
 use crate::observe::files_watch::{FilesWatch, directories};
 use crate::observe::host::Host;
 use crate::observe::look::Look;
-use crate::observe::{self, units};
+use crate::observe::{self, journal, units};
 use crate::publish::{Latest, Snapshot, Unwell, http};
 use crate::state::{State, StateFile};
 
@@ -108,7 +108,15 @@ async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static s
 fn supervise(tasks: &mut JoinSet<&'static str>, host: &Arc<Host>, config: &Arc<Config>, board: &Arc<Board>) {
     let own = || (Arc::clone(host), Arc::clone(config), Arc::clone(board));
     let (host, config, board) = own();
-    tasks.spawn(named("the observer of units", interim_units(host, config, board)));
+    tasks.spawn(named("the observer of units", async move { match units::watch(host, config, board).await {} }));
+    let (host, config, board) = own();
+    // It reads files all the time, so it has a thread of its own; what it holds is dropped when that ends.
+    let (alive, dead) = oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        let _alive = alive;
+        journal::watch(&host, &config, &board);
+    });
+    tasks.spawn(named("the observer of the journal", async move { _ = dead.await }));
     let (host, config, board) = own();
     tasks.spawn(named("the observer of files", files(host, config, board)));
     let (host, config, board) = own();
@@ -195,7 +203,7 @@ async fn look_at_files(looks: &mut FileLooks, host: &Arc<Host>, config: &Arc<Con
             None
         }
     };
-    tokio::join!(look_at_cni(&mut looks.cni, host, board, kubelet.clone()), look_at_certificates(&mut looks.certificates, host, board, kubelet));
+    tokio::join!(look_at_cni(&mut looks.cni, host, board, kubelet.clone()), look_at_certificates(&mut looks.certificates, host, config, board, kubelet));
 }
 
 async fn look_at_cni(look: &mut Look<(Result<Cni, Blind>, Duration)>, host: &Arc<Host>, board: &Board, kubelet: Option<Kubelet>) {
@@ -206,10 +214,10 @@ async fn look_at_cni(look: &mut Look<(Result<Cni, Blind>, Duration)>, host: &Arc
     }
 }
 
-async fn look_at_certificates(look: &mut Look<(Certificates, Duration)>, host: &Arc<Host>, board: &Board, kubelet: Option<Kubelet>) {
-    let at = Arc::clone(host);
+async fn look_at_certificates(look: &mut Look<(Certificates, Duration)>, host: &Arc<Host>, config: &Arc<Config>, board: &Board, kubelet: Option<Kubelet>) {
+    let (at, config) = (Arc::clone(host), Arc::clone(config));
     let seen = match kubelet {
-        Some(kubelet) => look.at(move || timed(|| observe::certificates::observe(&at, &kubelet, &[]))).await,
+        Some(kubelet) => look.at(move || timed(|| observe::certificates::observe(&at, &kubelet, &config.certificates.paths))).await,
         None => Err(Blind::new("which certificates are in use is in the kubelet's configuration, which cannot be seen")),
     };
     match seen {
@@ -227,13 +235,14 @@ fn timed<T>(look: impl FnOnce() -> T) -> (T, Duration) {
 /// The kubelet's own rhythm is 10 s (`pkg/kubelet/kubelet.go` `evictionMonitoringPeriod`).
 async fn pressure(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
     let mut look = Look::new(LOOK);
+    let probe = Arc::new(observe::pressure::Probe::default());
     let mut news = board.news();
     // Which file systems to measure is in the kubelet's configuration.
     while board.read(|facts| !facts.observed.contains_key(&Domain::Kubelet)) && news.changed().await.is_ok() {}
     loop {
-        let (at, kubelet) = (Arc::clone(&host), board.read(|facts| facts.kubelet.known().cloned()));
-        let seen = match kubelet {
-            Some(kubelet) => look.at(move || timed(|| observe::pressure::observe(&at, &kubelet))).await,
+        let (at, probe) = (Arc::clone(&host), Arc::clone(&probe));
+        let seen = match board.read(|facts| facts.kubelet.known().cloned()) {
+            Some(kubelet) => look.at(move || timed(|| observe::pressure::observe(&at, &kubelet, &probe))).await,
             None => Err(Blind::new("which file systems count is in the kubelet's configuration, which cannot be seen")),
         };
         match seen {
@@ -384,9 +393,4 @@ impl Health {
         let late = self.since_beat();
         dead.or_else(|| (late > 3 * TICK).then(|| format!("the last diagnosis was {} s ago", late.as_secs())))
     }
-}
-
-async fn interim_units(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
-    board.put(Domain::Journal, Duration::ZERO, |_| {});
-    match units::watch(host, config, board).await {}
 }

@@ -54,6 +54,8 @@ pub enum Component {
     /// Pod networking.
     Network,
     KubeProxy,
+    /// The pods: what harms them alone.
+    Workloads,
 }
 
 impl Component {
@@ -66,7 +68,7 @@ impl Component {
                 Self::Runtime => matches!(other, Self::Kubelet | Self::Network | Self::ControlPlane | Self::KubeProxy),
                 Self::Kubelet => matches!(other, Self::ControlPlane),
                 Self::ControlPlane => matches!(other, Self::Kubelet | Self::KubeProxy),
-                Self::KubeProxy | Self::Network => false,
+                Self::KubeProxy | Self::Network | Self::Workloads => false,
             }
     }
 }

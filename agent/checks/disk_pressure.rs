@@ -1,9 +1,10 @@
 use std::time::Duration;
 
-use super::pressure::under_threshold;
+use super::pressure::{Short, Under, bytes, percent, short_filesystems};
 use crate::config::Config;
+use crate::facts::pressure::Pressure;
 use crate::facts::{Blind, Domain, Facts};
-use crate::finding::{Check, Component, Finding, Severity};
+use crate::finding::{Check, Finding, Severity};
 
 pub static CHECK: Check = Check {
     code: "disk-pressure",
@@ -18,24 +19,30 @@ pub static CHECK: Check = Check {
 };
 
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    let under = under_threshold(facts, |signal| signal.ends_with("fs.available"))?;
+    let short = short_filesystems(facts, |signal| signal.ends_with("fs.available"))?;
     let pressure = facts.pressure.ok()?;
-    Ok(under
-        .into_iter()
-        .map(|(signal, threshold, limit)| {
-            let filesystem = if signal.name.starts_with("nodefs") { &pressure.nodefs } else { &pressure.imagefs };
-            let path = filesystem.known().map_or("/", |filesystem| filesystem.path.as_str());
-            let (available, limit) = (super::pressure::bytes(signal.available), super::pressure::bytes(limit));
-            let role = signal.name.split('.').next().unwrap_or_default();
-            Finding::new(
-                Component::Node,
-                format!("{role} {path}"),
-                format!("{available} free on {path} ({role}), under the threshold of {limit}: the kubelet evicts pods"),
-            )
-            .evidence(format!("statfs {path}"), format!("{available} free"))
-            .evidence(threshold.source, format!("evictionHard {}<{}", signal.name, threshold.value))
-            .remedy(format!("du -xh --max-depth=3 {path} | sort -rh | head -20"))
-            .remedy("crictl rmi --prune")
-        })
-        .collect())
+    Ok(short.iter().filter_map(|short| Some(finding(short, short.worst()?, pressure))).collect())
+}
+
+fn finding(short: &Short, worst: &Under, pressure: &Pressure) -> Finding {
+    let name = short.filesystem.name();
+    let (available, capacity) = (worst.signal.available, worst.signal.capacity);
+    let what_follows = match (worst.threshold.is_some(), worst.is_exhausted()) {
+        (true, false) => format!("the kubelet removes images and evicts pods until {} are free", bytes(worst.limit)),
+        (true, true) => "programs fail to write, and the kubelet evicts pods".to_owned(),
+        (false, _) => "programs fail to write".to_owned(),
+    };
+    let summary = format!("{name} has {} free of {}: {what_follows}", bytes(available), bytes(capacity));
+    let short_of =
+        format!("{} free, {} too little; it holds {}", percent(available, capacity), bytes(worst.limit.saturating_sub(available)), short.roles(pressure));
+    let mut finding = Finding::new(worst.component(), name, summary).evidence(format!("statfs {}", short.filesystem.path), short_of);
+    for under in &short.under {
+        finding = under.evidence(finding, bytes);
+    }
+    let finding = finding.remedy(format!("du -xh --max-depth=4 {name} 2>/dev/null | sort -rh | head -25  # what fills it"));
+    let finding = finding.remedy("crictl rmi --prune  # removes the images that no container uses; they are pulled again when needed");
+    if short.holds_logs(pressure) {
+        return finding.remedy("journalctl --vacuum-size=200M  # removes the oldest archived journal files, down to 200 MB");
+    }
+    finding
 }

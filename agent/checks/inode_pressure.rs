@@ -1,9 +1,10 @@
 use std::time::Duration;
 
-use super::pressure::under_threshold;
+use super::pressure::{Short, Under, percent, short_filesystems};
 use crate::config::Config;
+use crate::facts::pressure::Pressure;
 use crate::facts::{Blind, Domain, Facts};
-use crate::finding::{Check, Component, Finding, Severity};
+use crate::finding::{Check, Finding, Severity};
 
 pub static CHECK: Check = Check {
     code: "inode-pressure",
@@ -18,23 +19,26 @@ pub static CHECK: Check = Check {
 };
 
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    let under = under_threshold(facts, |signal| signal.ends_with("fs.inodesFree"))?;
+    let short = short_filesystems(facts, |signal| signal.ends_with("fs.inodesFree"))?;
     let pressure = facts.pressure.ok()?;
-    Ok(under
-        .into_iter()
-        .map(|(signal, threshold, limit)| {
-            let filesystem = if signal.name.starts_with("nodefs") { &pressure.nodefs } else { &pressure.imagefs };
-            let path = filesystem.known().map_or("/", |filesystem| filesystem.path.as_str());
-            let (available, limit) = (signal.available.to_string(), limit.to_string());
-            let role = signal.name.split('.').next().unwrap_or_default();
-            Finding::new(
-                Component::Node,
-                format!("{role} {path}"),
-                format!("{available} inodes free on {path} ({role}), under the threshold of {limit}: the kubelet evicts pods"),
-            )
-            .evidence(format!("statfs {path}"), format!("{available} inodes free"))
-            .evidence(threshold.source, format!("evictionHard {}<{}", signal.name, threshold.value))
-            .remedy(format!("du -x --inodes --max-depth=3 {path} | sort -rn | head -20"))
-        })
-        .collect())
+    Ok(short.iter().filter_map(|short| Some(finding(short, short.worst()?, pressure))).collect())
+}
+
+fn finding(short: &Short, worst: &Under, pressure: &Pressure) -> Finding {
+    let name = short.filesystem.name();
+    let (available, capacity) = (worst.signal.available, worst.signal.capacity);
+    let what_follows = match (worst.threshold.is_some(), worst.is_exhausted()) {
+        (true, false) => format!("the kubelet removes images and evicts pods until {} are free", worst.limit),
+        (true, true) => "no file can be created, and the kubelet evicts pods".to_owned(),
+        (false, _) => "no file can be created".to_owned(),
+    };
+    let summary = format!("{name} has {available} inodes free of {capacity}: {what_follows}");
+    let short_of = format!("{} free, {} too few; it holds {}", percent(available, capacity), worst.limit.saturating_sub(available), short.roles(pressure));
+    let mut finding = Finding::new(worst.component(), name, summary).evidence(format!("statfs {}", short.filesystem.path), short_of);
+    for under in &short.under {
+        finding = under.evidence(finding, |count| count.to_string());
+    }
+    finding
+        .remedy(format!("du -x --inodes --max-depth=5 {name} 2>/dev/null | sort -rn | head -25  # which directory has so many files"))
+        .remedy("crictl rmi --prune  # removes the images that no container uses; they are pulled again when needed")
 }

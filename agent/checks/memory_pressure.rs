@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::pressure::under_threshold;
+use super::pressure::{bytes, percent, under_threshold};
 use crate::config::Config;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Component, Finding, Severity};
@@ -18,15 +18,26 @@ pub static CHECK: Check = Check {
 };
 
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    let under = under_threshold(facts, |signal| signal == "memory.available")?;
-    Ok(under
-        .into_iter()
-        .map(|(signal, threshold, limit)| {
-            let (available, limit) = (super::pressure::bytes(signal.available), super::pressure::bytes(limit));
-            Finding::new(Component::Node, signal.name, format!("{available} of memory available, under the threshold of {limit}: the kubelet evicts pods"))
-                .evidence("memory.available (capacity - working set)", available)
-                .evidence(threshold.source, format!("evictionHard memory.available<{}", threshold.value))
-                .remedy("systemd-cgtop --order=memory --iterations=1 --batch | head -20")
-        })
-        .collect())
+    // Without a threshold there is no limit of the kubelet's: what the kernel kills then is told by itself.
+    let under = under_threshold(facts, |signal| signal == "memory.available")?.into_iter().filter(|under| under.threshold.is_some());
+    let memory = facts.pressure.known().and_then(|pressure| pressure.memory.known());
+    let found = under.filter_map(|under| {
+        let (memory, limit, available) = (memory?, under.limit, under.signal.available);
+        let summary =
+            format!("{} of {} memory available, under the threshold of {}: the kubelet evicts pods", bytes(available), bytes(memory.capacity), bytes(limit));
+        let saw = format!(
+            "working set {}: {} available, {} too little",
+            bytes(memory.working_set),
+            percent(available, memory.capacity),
+            bytes(limit.saturating_sub(available))
+        );
+        let finding = Finding::new(Component::Workloads, under.signal.name, summary).evidence(memory.source.clone(), saw);
+        let finding = under.evidence(finding, bytes);
+        Some(
+            finding
+                .remedy("systemd-cgtop --order=memory --depth=6 --iterations=1 --batch | head -25  # which pod or service holds it")
+                .remedy("ps -eo pid,rss,user,comm --sort=-rss | head -15"),
+        )
+    });
+    Ok(found.collect())
 }

@@ -21,6 +21,7 @@ pub mod cni_config_wrong_first;
 pub mod cni_plugin_missing;
 pub mod cni_runtime_file_missing;
 pub mod disk_pressure;
+pub mod filesystem_read_only;
 pub mod inode_pressure;
 mod kubelet;
 pub mod kubelet_client_ca_missing;
@@ -77,6 +78,7 @@ pub const ALL: &[&Check] = &[
     &cni_config_ambiguous::CHECK,
     &cni_plugin_missing::CHECK,
     &cni_runtime_file_missing::CHECK,
+    &filesystem_read_only::CHECK,
     &memory_pressure::CHECK,
     &disk_pressure::CHECK,
     &inode_pressure::CHECK,

@@ -3,11 +3,11 @@ use std::time::Duration;
 use super::pressure::under_threshold;
 use crate::config::Config;
 use crate::facts::{Blind, Domain, Facts};
-use crate::finding::{Check, Component, Finding, Severity};
+use crate::finding::{Check, Finding, Severity};
 
 pub static CHECK: Check = Check {
     code: "pid-pressure",
-    title: "free process ids are under the kubelet's hard eviction threshold",
+    title: "free process ids are under the kubelet's hard eviction threshold, or gone",
     severity: Severity::Critical,
     domain: Domain::Pressure,
     settle: Duration::ZERO,
@@ -19,17 +19,20 @@ pub static CHECK: Check = Check {
 
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let under = under_threshold(facts, |signal| signal == "pid.available")?;
-    Ok(under
-        .into_iter()
-        .map(|(signal, threshold, limit)| {
-            Finding::new(
-                Component::Node,
-                signal.name,
-                format!("{} process ids left of {}, under the threshold of {limit}: the kubelet evicts pods", signal.available, signal.capacity),
-            )
-            .evidence("/proc/loadavg, kernel.pid_max, kernel.threads-max", format!("{} threads exist", signal.capacity.saturating_sub(signal.available)))
-            .evidence(threshold.source, format!("evictionHard pid.available<{}", threshold.value))
-            .remedy("ps -eLo user,pid,comm --no-headers | sort | uniq -c | sort -rn | head")
-        })
-        .collect())
+    let found = under.into_iter().map(|under| {
+        let (left, most) = (under.signal.available, under.signal.capacity);
+        let what_follows = match (under.threshold.is_some(), under.is_exhausted()) {
+            (true, false) => format!("under the threshold of {}, the kubelet evicts pods", under.limit),
+            (true, true) => "no process can start, and the kubelet evicts pods".to_owned(),
+            (false, _) => "no process can start".to_owned(),
+        };
+        let finding = Finding::new(under.component(), under.signal.name, format!("{left} process ids left of {most}: {what_follows}"))
+            .evidence("/proc/loadavg", format!("{} threads exist", most.saturating_sub(left)))
+            .evidence("kernel.pid_max, kernel.threads-max", format!("the lesser is {most}"));
+        under
+            .evidence(finding, |count| count.to_string())
+            .remedy("ps -eLo user,pid,comm --no-headers | sort | uniq -c | sort -rn | head  # threads by process")
+            .remedy("sysctl kernel.pid_max kernel.threads-max  # raise the lesser one only if the threads are wanted")
+    });
+    Ok(found.collect())
 }

@@ -16,6 +16,7 @@ pub struct Cni {
     /// Where plugins are looked for, in order.
     pub bin_dirs: Vec<Sourced<String>>,
     /// containerd's `max_conf_num`: how many files it loads, each a further interface of every pod. 0: all.
+    #[serde(default = "one_file")]
     pub max_conf_num: Sourced<u64>,
     /// CRI-O's `cni_default_network`, if set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,6 +35,10 @@ pub struct Cni {
     /// What the loadable networks' plugins need besides their binaries.
     #[serde(default)]
     pub runtime_files: Vec<RuntimeFile>,
+}
+
+fn one_file() -> Sourced<u64> {
+    Sourced::default_value(1)
 }
 
 /// Who reads the directory; the rules differ.

@@ -14,6 +14,9 @@ pub struct Journal {
     /// Files that could not be read, with the reason.
     #[serde(default)]
     pub unreadable: Vec<Blind>,
+    /// When the newest line that was taken in was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
     /// By unit name: what its current or last invocation said last.
     #[serde(default)]
     pub last_words: BTreeMap<String, LastWords>,

@@ -7,9 +7,16 @@ use super::{Blind, Observed};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pressure {
     pub memory: Observed<Memory>,
+    /// The file system of the kubelet's root directory.
     pub nodefs: Observed<Filesystem>,
+    /// The file system the runtime unpacks images on.
     pub imagefs: Observed<Filesystem>,
+    /// The file system of containers' writable layers, where the runtime is set to keep those apart from the images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub containerfs: Option<Observed<Filesystem>>,
     pub pids: Observed<Pids>,
+    /// The mounts that hold what the kubelet and the runtime write, as the node's first process sees them.
+    pub mounts: Observed<Vec<Mount>>,
 }
 
 /// Bytes.
@@ -35,6 +42,9 @@ impl Memory {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filesystem {
     pub path: String,
+    /// Where it is mounted on the node, if that could be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_point: Option<String>,
     /// Bytes: `f_bavail * f_frsize`, what is left to processes without privilege.
     pub available: u64,
     /// Bytes: `f_blocks * f_frsize`.
@@ -42,9 +52,31 @@ pub struct Filesystem {
     pub inodes_free: u64,
     /// 0 where the file system does not count inodes (btrfs, some overlays).
     pub inodes: u64,
-    pub read_only: bool,
     /// Device number, to tell whether two paths share a file system.
     pub device: u64,
+}
+
+impl Filesystem {
+    /// Its name for a person: the mount point, as `df` says, else the path that was measured.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.mount_point.as_deref().unwrap_or(&self.path)
+    }
+}
+
+/// A mount that holds something the kubelet or the runtime writes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    pub mount_point: String,
+    /// The paths on it that must be writable.
+    pub holds: Vec<String>,
+    pub fs_type: String,
+    /// The device, or the server with what it exports.
+    pub source: String,
+    /// The mount's own option `ro`: another mount of the same file system may be writable.
+    pub read_only_mount: bool,
+    /// The file system's option `ro`, which the kernel also sets by itself after an error (`errors=remount-ro`).
+    pub read_only_filesystem: bool,
 }
 
 /// Threads against the limit (`pkg/kubelet/stats/pidlimit`).
@@ -71,17 +103,34 @@ pub struct Signal {
     pub capacity: u64,
 }
 
+impl Signal {
+    /// The signal whose threshold decides. Those of containerfs are the kubelet's copies of nodefs' where it shares that file
+    /// system, else of imagefs' (`pkg/kubelet/eviction/helpers.go` `UpdateContainerFsThresholds`).
+    #[must_use]
+    pub fn threshold_name(&self, containers_on_nodefs: bool) -> &'static str {
+        match (self.name, containers_on_nodefs) {
+            ("containerfs.available", true) => "nodefs.available",
+            ("containerfs.available", false) => "imagefs.available",
+            ("containerfs.inodesFree", true) => "nodefs.inodesFree",
+            ("containerfs.inodesFree", false) => "imagefs.inodesFree",
+            (own, _) => own,
+        }
+    }
+}
+
 impl Pressure {
-    /// Every signal that could be measured, by the kubelet's names. A file system that counts no inodes has no inode signal.
+    /// Every signal that could be measured, by the kubelet's names. What has no size has no signal: a file system that counts no
+    /// inodes has no inode signal.
     #[must_use]
     pub fn signals(&self) -> Vec<Signal> {
         let mut signals = Vec::new();
-        if let Some(memory) = self.memory.known() {
+        if let Some(memory) = self.memory.known().filter(|memory| memory.capacity > 0) {
             signals.push(Signal { name: "memory.available", available: memory.available(), capacity: memory.capacity });
         }
-        for (filesystem, bytes, inodes) in [(&self.nodefs, "nodefs.available", "nodefs.inodesFree"), (&self.imagefs, "imagefs.available", "imagefs.inodesFree")]
+        for (bytes, inodes) in
+            [("nodefs.available", "nodefs.inodesFree"), ("imagefs.available", "imagefs.inodesFree"), ("containerfs.available", "containerfs.inodesFree")]
         {
-            let Some(filesystem) = filesystem.known() else { continue };
+            let Some(filesystem) = self.filesystem(bytes) else { continue };
             if filesystem.capacity > 0 {
                 signals.push(Signal { name: bytes, available: filesystem.available, capacity: filesystem.capacity });
             }
@@ -95,7 +144,26 @@ impl Pressure {
         signals
     }
 
+    /// The file system a signal is about, if it is about one and could be measured.
+    #[must_use]
+    pub fn filesystem(&self, signal: &str) -> Option<&Filesystem> {
+        match signal.split('.').next()? {
+            "nodefs" => self.nodefs.known(),
+            "imagefs" => self.imagefs.known(),
+            "containerfs" => self.containerfs.as_ref()?.known(),
+            _ => None,
+        }
+    }
+
+    /// Containers write to the kubelet's own file system.
+    #[must_use]
+    pub fn containers_on_nodefs(&self) -> bool {
+        let device = |signal| self.filesystem(signal).map(|filesystem| filesystem.device);
+        device("containerfs.available") == device("nodefs.available")
+    }
+
     pub(super) fn blind_spots(&self) -> Vec<&Blind> {
-        [self.memory.blind(), self.nodefs.blind(), self.imagefs.blind(), self.pids.blind()].into_iter().flatten().collect()
+        let containerfs = self.containerfs.as_ref().and_then(Observed::blind);
+        [self.memory.blind(), self.nodefs.blind(), self.imagefs.blind(), containerfs, self.pids.blind(), self.mounts.blind()].into_iter().flatten().collect()
     }
 }

@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
@@ -18,9 +19,9 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use crate::facts::Blind;
 
 /// A node's file system, seen at some directory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Host {
-    root: OwnedFd,
+    root: Arc<OwnedFd>,
     path: PathBuf,
     live: bool,
     /// In a pod: the device of our own image, on which the mount points below the root lie, but nothing of the node.
@@ -63,7 +64,7 @@ impl Host {
         if !File::from(root.try_clone()?).metadata()?.is_dir() {
             return Err(io::Error::new(io::ErrorKind::NotADirectory, "not a directory"));
         }
-        let mut host = Self { root, path: path.to_owned(), live: false, image: None };
+        let mut host = Self { root: Arc::new(root), path: path.to_owned(), live: false, image: None };
         host.live = host.open_at("/proc", OFlag::O_PATH).is_ok_and(|proc| fstatfs(&proc).is_ok_and(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC));
         host.image = host.image_device();
         Ok(host)

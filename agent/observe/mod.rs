@@ -15,6 +15,7 @@ pub mod look;
 pub mod node;
 pub mod pressure;
 pub mod runtime;
+pub mod signals;
 pub mod units;
 mod yaml;
 
@@ -22,11 +23,11 @@ use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use crate::config::Config;
-use crate::facts::{Blind, Domain, Facts, Node, Observation, Observed, Timestamp};
+use crate::facts::{Domain, Facts, Node, Observation, Observed, Timestamp};
 use host::Host;
 
 /// Looks at everything once.
-pub async fn round(host: &Host, name: Option<String>) -> Facts {
+pub async fn round(host: &Host, config: &Config) -> Facts {
     let now = Timestamp::from(SystemTime::now());
     let mut facts = Facts::unobserved(now, Node::default());
     let mut observed = BTreeMap::new();
@@ -34,27 +35,25 @@ pub async fn round(host: &Host, name: Option<String>) -> Facts {
         observed.insert(domain, Observation { at: now, took_ms: start.elapsed().as_secs_f64() * 1000.0 });
     };
     let start = Instant::now();
-    let units = units::observe(host, &Config::default()).await;
+    facts.units = units::observe(host, config).await.into();
     timed(Domain::Units, start);
     let start = Instant::now();
-    facts.units = units.into();
+    facts.journal = journal::observe(host, config).into();
+    timed(Domain::Journal, start);
+    let start = Instant::now();
     let kubelet = kubelet::observe(host, &facts.units);
-    facts.node = node::observe(host, name, Some(&kubelet));
+    facts.node = node::observe(host, config.node_name.clone(), Some(&kubelet));
     timed(Domain::Kubelet, start);
     let start = Instant::now();
-    let certificates = certificates::observe(host, &kubelet, &[]);
+    facts.certificates = Observed::Known(certificates::observe(host, &kubelet, &config.certificates.paths));
     timed(Domain::Certificates, start);
     let start = Instant::now();
-    let cni = cni::observe(host, Some(&kubelet));
+    facts.cni = cni::observe(host, Some(&kubelet)).into();
     timed(Domain::Cni, start);
     let start = Instant::now();
-    let pressure = pressure::observe(host, &kubelet);
+    facts.pressure = Observed::Known(pressure::observe(host, &kubelet, &pressure::Probe::default()));
     timed(Domain::Pressure, start);
-    facts.journal = Observed::Unknown(Blind::new("reading the journal is not built yet"));
     facts.kubelet = Observed::Known(kubelet);
-    facts.certificates = Observed::Known(certificates);
-    facts.cni = cni.into();
-    facts.pressure = Observed::Known(pressure);
     facts.observed = observed;
     facts
 }

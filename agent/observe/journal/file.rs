@@ -15,6 +15,8 @@ const ARRAYS_MAX: usize = 4096;
 /// The largest entry taken for real: 1,024 fields are journald's own limit (`ENTRY_FIELD_COUNT_MAX`).
 const ENTRY_MAX: u64 = 48 << 10;
 const ENTRY_ITEMS: usize = 64;
+/// Where an array's items begin.
+const ARRAY_ITEMS: u64 = 24;
 
 /// An open journal file.
 #[derive(Debug)]
@@ -115,7 +117,7 @@ impl JournalFile {
                 Kind::EntryArray => "no ENTRY_ARRAY object where one should be",
             }));
         }
-        if size < OBJECT_HEADER || size > OBJECT_MAX || offset.checked_add(size).is_none_or(|end| end > self.size) {
+        if !(OBJECT_HEADER..=OBJECT_MAX).contains(&size) || offset.checked_add(size).is_none_or(|end| end > self.size) {
             return Err(Fault::Damaged("an object larger than its file"));
         }
         Ok(Object { flags, size })
@@ -257,6 +259,24 @@ impl JournalFile {
     fn chain(&self, cache: &mut Cache, inline: Option<u64>, first: u64, count: u64) -> Result<Chain, Fault> {
         let item = if self.header.is_compact() { 4 } else { 8 };
         let mut chain = Chain { inline, arrays: Vec::new(), len: u64::from(inline.is_some()).min(count), item, last: (u64::MAX, 0) };
+        self.follow_arrays(cache, &mut chain, first, count)?;
+        Ok(chain)
+    }
+
+    /// Adds to the chain of all entries those that were written since.
+    ///
+    /// # Errors
+    /// The chain of arrays is damaged.
+    pub fn extend(&self, cache: &mut Cache, chain: &mut Chain) -> Result<(), Fault> {
+        // The last array may have got more items, and a successor.
+        let first = chain.arrays.pop().map_or(self.header.entry_array_offset, |array| {
+            chain.len = array.first;
+            array.items - ARRAY_ITEMS
+        });
+        self.follow_arrays(cache, chain, first, self.header.n_entries)
+    }
+
+    fn follow_arrays(&self, cache: &mut Cache, chain: &mut Chain, first: u64, count: u64) -> Result<(), Fault> {
         let mut offset = first;
         while chain.len < count && offset != 0 {
             if chain.arrays.len() >= ARRAYS_MAX {
@@ -264,16 +284,16 @@ impl JournalFile {
             }
             let object = self.object(cache, offset, Kind::EntryArray)?;
             let next = u64_at(cache.read(&self.handle, offset + 16, 8)?, 0).unwrap_or(0);
-            let room = object.size.saturating_sub(24) / item;
+            let room = object.size.saturating_sub(ARRAY_ITEMS) / chain.item;
             let used = room.min(count - chain.len);
-            chain.arrays.push(Array { items: offset + 24, first: chain.len, count: used });
+            chain.arrays.push(Array { items: offset + ARRAY_ITEMS, first: chain.len, count: used });
             chain.len += used;
             if next != 0 && next <= offset {
                 return Err(Fault::Damaged("a chain of entry arrays that leads back"));
             }
             offset = next;
         }
-        Ok(chain)
+        Ok(())
     }
 }
 
@@ -354,14 +374,12 @@ impl Chain {
         if self.len == 0 {
             return Ok(None);
         }
-        if let Some(next) = self.neighbour(bound, direction) {
-            let Some(index) = next else { return Ok(None) };
-            if let Some(offset) = self.get(file, cache, index)?
-                && (direction == Direction::Forward) == (offset >= bound)
-            {
-                self.last = (index, offset);
-                return Ok(Some(offset));
-            }
+        if let Some(index) = self.neighbour(bound, direction)
+            && let Some(offset) = self.get(file, cache, index)?
+            && (direction == Direction::Forward) == (offset >= bound)
+        {
+            self.last = (index, offset);
+            return Ok(Some(offset));
         }
         // Items never written are like entries still to come.
         let (mut low, mut high) = (0, self.len);
@@ -386,13 +404,13 @@ impl Chain {
         Ok(offset)
     }
 
-    /// The index a step further, if `bound` lies one beside the item found last. `Some(None)`: there is none further.
-    fn neighbour(&self, bound: u64, direction: Direction) -> Option<Option<u64>> {
+    /// The index a step further, if `bound` lies one beside the item found last.
+    fn neighbour(&self, bound: u64, direction: Direction) -> Option<u64> {
         let (index, offset) = self.last;
         match direction {
             _ if index == u64::MAX => None,
-            Direction::Forward if offset.checked_add(1) == Some(bound) => Some(Some(index + 1).filter(|index| *index < self.len)),
-            Direction::Backward if offset.checked_sub(1) == Some(bound) => Some(index.checked_sub(1)),
+            Direction::Forward if offset.checked_add(1) == Some(bound) => Some(index + 1),
+            Direction::Backward if offset.checked_sub(1) == Some(bound) => index.checked_sub(1),
             _ => None,
         }
     }

@@ -94,15 +94,15 @@ impl fmt::Debug for Id {
     }
 }
 
-pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }
 
-pub fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
 }
 
-pub fn id_at(bytes: &[u8], at: usize) -> Option<Id> {
+pub(super) fn id_at(bytes: &[u8], at: usize) -> Option<Id> {
     Some(Id(bytes.get(at..at.checked_add(16)?)?.try_into().ok()?))
 }
 

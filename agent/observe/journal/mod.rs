@@ -1,9 +1,23 @@
 //! The systemd journal, read from its files: no library, no mapping, no program started.
+//!
+//! ```text
+//! host ─→ find: which files ─→ reader: their entries in order ─→ look: which lines matter ─→ tally: what is kept ─→ facts
+//! ```
+//! [`reader`], [`file`], [`cache`], [`format`](mod@format), [`compress`], [`hash`] know the file format and nothing of Kubernetes;
+//! [`klog`], [`tally`] know lines and nothing of files.
 
 pub mod cache;
 pub mod compress;
 pub mod export;
 pub mod file;
+mod find;
 pub mod format;
 pub mod hash;
+pub mod klog;
+mod look;
 pub mod reader;
+pub mod tally;
+mod watch;
+
+pub use look::observe;
+pub use watch::watch;

@@ -24,7 +24,7 @@ pub use watch::watch;
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// The units a node may live by.
-const KNOWN: [&str; 19] = [
+pub(super) const KNOWN: [&str; 19] = [
     "kubelet.service",
     "kube-proxy.service",
     "containerd.service",

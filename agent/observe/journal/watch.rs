@@ -1,0 +1,331 @@
+//! Follows the journal through rotation, vacuum and deletion, and puts what changes on the board.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+use super::file::{Chain, Entry};
+use super::find;
+use super::format::{Fault, Id};
+use super::look::{Look, is_growing, unix_micros};
+use crate::config::Config;
+use crate::facts::{Blind, Domain, Journal, Observed};
+use crate::observe::board::Board;
+use crate::observe::host::Host;
+
+/// How often the headers of the files that grow are read: journald itself announces lines only every 250 ms
+/// (`offset` of `journal_file_post_change` in `journald-server.c`), and one small read costs less than being told.
+const POLL_MILLIS: u16 = 80;
+/// How often directories are listed although no event told of a change.
+const RESCAN: Duration = Duration::from_secs(30);
+/// How long a new file is tried again before it counts as one that nobody writes.
+const YOUNG: Duration = Duration::from_secs(5);
+/// Pause before the journal is opened anew after it could not be read.
+const RETRY: Duration = Duration::from_secs(1);
+/// While lines keep changing what is known, it is told this often.
+const BUSY: Duration = Duration::from_millis(500);
+/// Entries taken in at once before what changed is told.
+const BATCH: u64 = 20_000;
+
+/// Keeps the journal's facts on the board current, until the process ends: run it on a thread of its own, it blocks.
+/// What cannot be read makes the domain unknown, and is tried again.
+pub fn watch(host: &Arc<Host>, config: &Arc<Config>, board: &Arc<Board>) {
+    let mut told = None;
+    loop {
+        let start = Instant::now();
+        let blind = match Follow::start(host, config) {
+            Ok(mut follow) => {
+                told = None;
+                follow.run(start, board)
+            }
+            Err(blind) => blind,
+        };
+        if told.as_ref() != Some(&blind) {
+            board.put(Domain::Journal, start.elapsed(), |facts| facts.journal = Observed::Unknown(blind.clone()));
+            told = Some(blind);
+        }
+        std::thread::sleep(RETRY);
+    }
+}
+
+/// How far a file has been read.
+#[derive(Debug)]
+struct Progress {
+    chain: Chain,
+    /// Entries taken in.
+    done: u64,
+}
+
+struct Follow<'a> {
+    host: &'a Host,
+    look: Look,
+    /// By the reader's file index.
+    progress: Vec<Progress>,
+    /// Names that were opened, or refused for good.
+    seen: BTreeSet<String>,
+    /// Files that journald has only begun to write, and since when we have known them.
+    young: BTreeMap<String, Instant>,
+    /// The last sequence number taken in, by its counter.
+    counters: BTreeMap<Id, u64>,
+    /// The boot, and the microseconds since, of the newest entry in memory: journald copies these to disk when the disk is there.
+    in_memory: (Id, u64),
+    inotify: Inotify,
+    scanned: Instant,
+    put: Option<(Instant, Journal)>,
+    pending: bool,
+}
+
+impl<'a> Follow<'a> {
+    fn start(host: &'a Host, config: &Config) -> Result<Self, Blind> {
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
+            .map_err(|errno| Blind::new(format!("inotify: {}", errno.desc())).grant("raise fs.inotify.max_user_instances"))?;
+        let look = Look::back(host, config)?;
+        let mut follow = Self {
+            host,
+            look,
+            progress: Vec::new(),
+            seen: BTreeSet::new(),
+            young: BTreeMap::new(),
+            counters: BTreeMap::new(),
+            in_memory: (Id::default(), 0),
+            inotify,
+            scanned: Instant::now(),
+            put: None,
+            pending: true,
+        };
+        follow.adopt();
+        follow.listen();
+        follow.rescan()?;
+        Ok(follow)
+    }
+
+    /// Takes over the files that the look back has read: those that grow are followed, the others closed.
+    fn adopt(&mut self) {
+        let reader = &mut self.look.reader;
+        let mut kept = Vec::new();
+        for (index, file) in reader.files.iter().enumerate() {
+            self.seen.insert(file.path.clone());
+            let last = self.counters.entry(file.header.seqnum_id).or_default();
+            *last = (*last).max(file.header.tail_entry_seqnum);
+            let Some(chain) = file.all(&mut reader.cache).ok().filter(|_| is_growing(file.header.state)) else { continue };
+            let last = chain.len().checked_sub(1).and_then(|at| chain.get(file, &mut reader.cache, at).ok()?);
+            if let Some(head) = last.and_then(|at| file.head(&mut reader.cache, at).ok()).filter(|_| find::is_in_memory(&file.path)) {
+                self.in_memory = (head.boot_id, head.monotonic);
+            }
+            kept.push((index, Progress { done: chain.len(), chain }));
+        }
+        let all = std::mem::take(&mut reader.files).into_iter().zip(std::mem::take(&mut self.look.marks)).enumerate();
+        for (index, (file, marks)) in all {
+            if let Some(at) = kept.iter().position(|(kept, _)| *kept == index) {
+                self.progress.push(kept.swap_remove(at).1);
+                self.look.reader.files.push(file);
+                self.look.marks.push(marks);
+            }
+        }
+    }
+
+    /// Runs until the journal cannot be read any more.
+    fn run(&mut self, start: Instant, board: &Board) -> Blind {
+        let mut start = start;
+        loop {
+            let more = match self.read_new() {
+                Ok(more) => more,
+                Err(blind) => return blind,
+            };
+            self.tell(start, board);
+            let wait = if more { 0 } else { POLL_MILLIS };
+            let news = self.wait(wait);
+            start = Instant::now();
+            if (news || !self.young.is_empty() || self.scanned.elapsed() > RESCAN)
+                && let Err(blind) = self.rescan()
+            {
+                return blind;
+            }
+        }
+    }
+
+    /// Waits for news of a directory, at most so long.
+    fn wait(&self, millis: u16) -> bool {
+        let mut fds = [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)];
+        let ready = poll(&mut fds, PollTimeout::from(millis)).is_ok_and(|count| count > 0);
+        if ready {
+            while self.inotify.read_events().is_ok_and(|events| !events.is_empty()) {}
+        }
+        ready
+    }
+
+    /// Asks for events of the directories that journals lie in, and of those that these may appear in.
+    fn listen(&self) {
+        let appear = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ONLYDIR;
+        let change = appear | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVED_FROM;
+        let roots = find::ROOTS.into_iter().map(|root| (root, change)).chain([("/var/log", appear), ("/run/log", appear)]);
+        let directories = self.look.directories.iter().map(|directory| (directory.as_str(), change));
+        for (path, flags) in roots.chain(directories) {
+            // Through the descriptor, so that a symlink of the node leads where it leads on the node.
+            if let Ok(fd) = self.host.open_at(path, OFlag::O_PATH | OFlag::O_DIRECTORY) {
+                // Without the watch the slow rescan still finds what is new.
+                let _ = self.inotify.add_watch(format!("/proc/self/fd/{}", fd.as_raw_fd()).as_str(), flags);
+            }
+        }
+    }
+
+    /// Lists the directories, opens what is new, closes what is done.
+    fn rescan(&mut self) -> Result<(), Blind> {
+        self.scanned = Instant::now();
+        let directories = find::directories(self.host)?;
+        if directories != self.look.directories {
+            self.look.directories = directories;
+            self.pending = true;
+        }
+        // Lines that were written to a file before it was renamed come before those of its successor.
+        self.read_new()?;
+        let mut present = BTreeSet::new();
+        for directory in self.look.directories.clone() {
+            for name in find::names(self.host, &directory)? {
+                present.insert(format!("{directory}/{name}"));
+            }
+        }
+        self.close_done();
+        let gone = |path: &String| !present.contains(path);
+        self.seen.retain(|path| !gone(path));
+        self.young.retain(|path, since| !gone(path) && since.elapsed() < YOUNG);
+        let refused = self.look.unreadable.len();
+        self.look.unreadable.retain(|path, _| !gone(path));
+        for path in &present {
+            // The name of the file in use is given to another at every rotation.
+            let followed = self.look.reader.files.iter().any(|file| file.path == *path);
+            if !self.seen.contains(path) || (is_current(path) && !followed) {
+                self.open(path);
+            }
+        }
+        self.pending |= refused != self.look.unreadable.len();
+        self.listen();
+        Ok(())
+    }
+
+    fn open(&mut self, path: &str) {
+        let before = self.look.reader.files.len();
+        if !self.look.add(self.host, path) {
+            self.young.entry(path.to_owned()).or_insert_with(Instant::now);
+            return;
+        }
+        self.young.remove(path);
+        self.seen.insert(path.to_owned());
+        let reader = &mut self.look.reader;
+        let Some(file) = reader.files.get(before) else { return };
+        let (id, counter) = (file.header.file_id, file.header.seqnum_id);
+        let known = reader.files.iter().take(before).any(|other| other.header.file_id == id);
+        let old = !is_growing(file.header.state) && self.counters.get(&counter).is_some_and(|last| file.header.tail_entry_seqnum <= *last);
+        match file.all(&mut reader.cache) {
+            Ok(chain) if !known && !old => {
+                // From the first entry: its marks are found as its fields appear.
+                if let Some(marks) = self.look.marks.get_mut(before) {
+                    marks.start_anew();
+                }
+                self.progress.push(Progress { chain, done: 0 });
+                self.pending = true;
+            }
+            _ => {
+                reader.files.pop();
+                self.look.marks.pop();
+            }
+        }
+    }
+
+    /// Closes files that were read to their end and will not grow: archived, or deleted.
+    fn close_done(&mut self) {
+        for index in (0..self.progress.len()).rev() {
+            let (Some(file), Some(progress)) = (self.look.reader.files.get(index), self.progress.get(index)) else { continue };
+            if progress.done >= file.header.n_entries && (!is_growing(file.header.state) || file.is_deleted()) {
+                self.look.reader.files.remove(index);
+                self.look.marks.remove(index);
+                self.progress.remove(index);
+            }
+        }
+    }
+
+    /// Takes in what was written since. True if there is more.
+    fn read_new(&mut self) -> Result<bool, Blind> {
+        let mut more = false;
+        let mut renamed = false;
+        for index in 0..self.progress.len() {
+            let reader = &mut self.look.reader;
+            let (Some(file), Some(progress)) = (reader.files.get_mut(index), self.progress.get_mut(index)) else { continue };
+            let blind = |file: &super::file::JournalFile, fault: &Fault| Blind::new(format!("{}: {fault}", file.path));
+            let count = file.entries_now().map_err(|fault| blind(file, &fault))?;
+            if count == progress.done {
+                continue;
+            }
+            file.refresh().map_err(|fault| blind(file, &fault))?;
+            renamed |= !is_growing(file.header.state);
+            file.extend(&mut reader.cache, &mut progress.chain).map_err(|fault| blind(file, &fault))?;
+            more |= self.take(index);
+        }
+        if renamed {
+            self.close_done();
+        }
+        Ok(more)
+    }
+
+    /// Takes in the entries of one file, at most a batch. True if there are more.
+    fn take(&mut self, index: usize) -> bool {
+        let mut entry = Entry::default();
+        for _ in 0..BATCH {
+            let reader = &mut self.look.reader;
+            let (Some(file), Some(progress)) = (reader.files.get(index), self.progress.get_mut(index)) else { return false };
+            if progress.done >= progress.chain.len() {
+                return false;
+            }
+            let offset = progress.chain.get(file, &mut reader.cache, progress.done);
+            progress.done += 1;
+            let read = offset.and_then(|offset| file.entry(&mut reader.cache, offset.ok_or(Fault::Incomplete)?, &mut entry));
+            if read.is_err() {
+                reader.damaged += 1;
+                continue;
+            }
+            let last = self.counters.entry(file.header.seqnum_id).or_default();
+            *last = (*last).max(entry.head.seqnum);
+            let now = (entry.head.boot_id, entry.head.monotonic);
+            if find::is_in_memory(&file.path) {
+                self.in_memory = now;
+            } else if now.0 == self.in_memory.0 && now.1 <= self.in_memory.1 {
+                continue;
+            }
+            self.look.take(index, &entry);
+        }
+        true
+    }
+
+    /// Puts the facts on the board if they changed; while they change all the time, now and then.
+    fn tell(&mut self, start: Instant, board: &Board) {
+        let now = unix_micros();
+        self.pending |= self.look.tally.take_changed(now);
+        let busy = self.put.as_ref().is_some_and(|(at, _)| at.elapsed() < BUSY);
+        if !self.pending || busy {
+            return;
+        }
+        self.pending = false;
+        let facts = self.look.facts(now);
+        if self.put.as_ref().is_some_and(|(_, told)| same(told, &facts)) {
+            return;
+        }
+        board.put(Domain::Journal, start.elapsed(), |board| board.journal = Observed::Known(facts.clone()));
+        self.put = Some((Instant::now(), facts));
+    }
+}
+
+/// Whether both tell the same; when the newest line was written is no news by itself.
+fn same(a: &Journal, b: &Journal) -> bool {
+    let telling = |j: &Journal| (j.directories.clone(), j.files, j.unreadable.clone(), j.last_words.clone(), j.signals.clone());
+    telling(a) == telling(b)
+}
+
+/// The name of a file that journald writes to, rather than that of an archive.
+fn is_current(path: &str) -> bool {
+    !path.contains('@') && path.ends_with(".journal")
+}

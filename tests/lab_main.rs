@@ -139,6 +139,21 @@ fn cni(node: &Node) {
     node.mended("mv /root/10-lab.conflist /etc/cni/net.d");
 }
 
+/// Who may not look is told what to grant, and neither that all is well nor that something is missing.
+#[test]
+fn without_the_capability_it_is_blind_and_says_so() {
+    let Some(lab) = Lab::boot("trixie", "nobody") else { return };
+    let output = lab.run_as_nobody(&["check", "--node-name", "node1", "--output", "json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!(report["verdict"], "unknown");
+    assert_eq!(report["findings"], serde_json::json!([]));
+    let unknown = report["unknown"].as_array().expect("a list");
+    for domain in ["journal", "kubelet", "certificates"] {
+        let blind = unknown.iter().find(|blind| blind["domain"] == domain).unwrap_or_else(|| panic!("{domain} is not unknown: {report:#}"));
+        assert!(blind["grant"].as_str().is_some_and(|grant| grant.contains("CAP_DAC_READ_SEARCH")), "{blind}");
+    }
+}
+
 /// The unit's promises: its limits hold, SIGTERM ends it at once, a hang does too, and what it knew of the past it still knows.
 #[test]
 fn the_shipped_unit_is_kept_alive_and_small() {

@@ -101,6 +101,19 @@ impl Lab {
         pod_user(BINARY).args(args).arg("--root").arg(self.host_root()).output().expect("nodetriage starts")
     }
 
+    /// As [`Self::run`], by somebody without any capability.
+    pub fn run_as_nobody(&self, args: &[&str]) -> Output {
+        // A mount namespace with the node at /mnt, because nobody may pass through root's home.
+        let mut command = Command::new("unshare");
+        command.args([
+            "--mount",
+            "sh",
+            "-euc",
+            "mount --rbind \"$0\" /mnt; exec setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all \"$@\"",
+        ]);
+        command.arg(self.host_root()).arg(BINARY).args(args).args(["--root", "/mnt"]).output().expect("unshare starts")
+    }
+
     /// The daemon as a DaemonSet pod runs it: outside the node, over its mounts, as nobody with CAP_DAC_READ_SEARCH.
     pub fn daemon_outside(&self, args: &[&str]) -> Daemon {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");

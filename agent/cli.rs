@@ -80,7 +80,7 @@ fn open(config: &Config) -> anyhow::Result<Host> {
 fn look(args: &Look, loaded: &Loaded) -> anyhow::Result<Facts> {
     let host = open(&loaded.config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut facts = runtime.block_on(observe::round(&host, &loaded.config));
+    let mut facts = runtime.block_on(observe::round(&host, &loaded.config, &checks::signals()));
     // Not dropped: that would wait for a look that hangs.
     runtime.shutdown_background();
     facts.certificates_at = args.at.map_or(facts.now, |at| at.after(facts.now));

@@ -114,7 +114,7 @@ fn supervise(tasks: &mut JoinSet<&'static str>, host: &Arc<Host>, config: &Arc<C
     let (alive, dead) = oneshot::channel::<()>();
     std::thread::spawn(move || {
         let _alive = alive;
-        journal::watch(&host, &config, &board);
+        journal::watch(&host, &config, &crate::checks::signals(), &board);
     });
     tasks.spawn(named("the observer of the journal", async move { _ = dead.await }));
     let (host, config, board) = own();

@@ -23,18 +23,27 @@ pub mod cni_runtime_file_missing;
 pub mod disk_pressure;
 pub mod filesystem_read_only;
 pub mod inode_pressure;
+pub mod journal_unreadable;
+pub mod journal_volatile;
 mod kubelet;
 pub mod kubelet_client_ca_missing;
 pub mod kubelet_config_invalid;
 pub mod kubelet_config_missing;
 pub mod kubelet_config_unknown_field;
+pub mod kubelet_flag_unknown;
 pub mod kubelet_kubeconfig_invalid;
 pub mod kubelet_kubeconfig_missing;
+pub mod kubelet_pleg_unhealthy;
+mod log;
 pub mod memory_pressure;
 pub mod node_not_joined;
 pub mod node_not_kubernetes;
+mod oom;
+pub mod oom_kill;
+pub mod oom_kill_system;
 pub mod pid_pressure;
 mod pressure;
+pub mod sandbox_image_missing;
 mod unit;
 pub mod unit_crash_looping;
 pub mod unit_disabled;
@@ -45,7 +54,7 @@ pub mod unit_masked;
 pub mod unit_missing;
 pub mod unit_needs_daemon_reload;
 
-use crate::finding::Check;
+use crate::finding::{Check, Signal};
 
 /// Every check, in the order of the catalogue.
 pub const ALL: &[&Check] = &[
@@ -63,6 +72,8 @@ pub const ALL: &[&Check] = &[
     &kubelet_client_ca_missing::CHECK,
     &kubelet_kubeconfig_missing::CHECK,
     &kubelet_kubeconfig_invalid::CHECK,
+    &kubelet_flag_unknown::CHECK,
+    &kubelet_pleg_unhealthy::CHECK,
     &certificate_expired::CHECK,
     &certificate_expiring_soon::CHECK,
     &certificate_expiring::CHECK,
@@ -83,6 +94,11 @@ pub const ALL: &[&Check] = &[
     &disk_pressure::CHECK,
     &inode_pressure::CHECK,
     &pid_pressure::CHECK,
+    &oom_kill_system::CHECK,
+    &oom_kill::CHECK,
+    &sandbox_image_missing::CHECK,
+    &journal_unreadable::CHECK,
+    &journal_volatile::CHECK,
     &node_not_joined::CHECK,
     &node_not_kubernetes::CHECK,
 ];
@@ -91,4 +107,10 @@ pub const ALL: &[&Check] = &[
 #[must_use]
 pub fn get(code: &str) -> Option<&'static Check> {
     ALL.iter().copied().find(|check| check.code == code)
+}
+
+/// Every log line that a check counts, with the check's code.
+#[must_use]
+pub fn signals() -> Vec<(&'static str, &'static Signal)> {
+    ALL.iter().flat_map(|check| check.signals.iter().map(|signal| (check.code, signal))).collect()
 }

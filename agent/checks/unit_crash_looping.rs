@@ -18,6 +18,8 @@ pub static CHECK: Check = Check {
         &super::kubelet_client_ca_missing::CHECK,
         &super::kubelet_kubeconfig_missing::CHECK,
         &super::kubelet_kubeconfig_invalid::CHECK,
+        &super::kubelet_flag_unknown::CHECK,
+        &super::oom_kill_system::CHECK,
         &super::certificate_expired::CHECK,
         &super::certificate_not_yet_valid::CHECK,
         &super::certificate_wrong_group::CHECK,

@@ -5,9 +5,14 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nodetriage::observe::journal::export;
+use nodetriage::checks;
+use nodetriage::config::Config;
+use nodetriage::diagnose::diagnose;
+use nodetriage::facts::{Facts, Journal, Node, Observed};
+use nodetriage::observe::host::Host;
 use nodetriage::observe::journal::file::Direction;
 use nodetriage::observe::journal::reader::{Filter, Reader};
+use nodetriage::observe::journal::{self, export};
 
 /// Unpacks tests/data/journal/NAME.tar.xz, with the crate that the reader itself uses.
 fn sample(name: &str) -> PathBuf {
@@ -70,5 +75,66 @@ fn assert_same(ours: &[u8], golden: &[u8], path: &Path) {
         let at = ours.iter().zip(golden).position(|(a, b)| a != b).unwrap_or(ours.len().min(golden.len()));
         let around = |bytes: &[u8]| String::from_utf8_lossy(&bytes[at.saturating_sub(80).min(bytes.len())..(at + 80).min(bytes.len())]).into_owned();
         panic!("{} differs at byte {at}:\n  ours       {}\n  journalctl {}", path.display(), around(ours), around(golden));
+    }
+}
+
+/// A node whose disk holds that journal and nothing else.
+fn node(journal: &Path) -> Host {
+    let root = journal.with_extension("root");
+    let directory = root.join("var/log/journal/7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f");
+    fs::create_dir_all(&directory).unwrap();
+    fs::copy(journal, directory.join("system.journal")).unwrap();
+    Host::open(&root).unwrap()
+}
+
+fn look(host: &Host) -> Journal {
+    journal::observe(host, &Config::default(), &checks::signals()).unwrap()
+}
+
+/// What the checks of log lines say of a node that has this journal.
+fn codes(journal: Journal) -> Vec<String> {
+    let now = journal.until.unwrap();
+    let mut facts = Facts::unobserved(now, Node { signs: vec!["/etc/kubernetes/kubelet.conf".to_owned()], ..Node::default() });
+    facts.journal = Observed::Known(journal);
+    diagnose(&facts, &Config::default()).findings.into_iter().map(|finding| finding.code).collect()
+}
+
+#[test]
+fn recorded_logs_are_judged() {
+    // Name, codes, and what the last words must hold; nothing may be said of the healthy ones.
+    let cases: [(&str, &[&str], &str); 22] = [
+        ("kubelet-1.36.2-healthy-v0", &[], ""),
+        ("kubelet-1.36.2-standalone-healthy", &[], ""),
+        ("kube-proxy-1.36.2-healthy", &[], ""),
+        ("kubelet-1.36.2-flag-unknown", &["kubelet-flag-unknown"], "unknown flag: --network-plugin"),
+        ("kubelet-1.20.2-flag-unknown", &["kubelet-flag-unknown"], "server.go:156] unknown flag: --network-plugin-mtu-x"),
+        ("kubelet-1.36.2-pleg-runtime-hangs", &["kubelet-pleg-unhealthy"], "Container garbage collection failed"),
+        // The runtime came back, but the last line says that it is down again.
+        ("kubelet-1.36.2-timeline", &[], "container runtime is down"),
+        ("kubelet-1.20.2-ca-missing", &[], "unable to load client CA file /etc/kubernetes/pki/nosuch.crt"),
+        ("kubelet-1.20.2-config-missing", &[], "failed to load Kubelet config file /var/lib/kubelet/nosuch-config.yaml"),
+        ("kubelet-1.20.2-swap-on", &[], "running with swap on is not supported"),
+        ("kubelet-1.36.2-ca-missing", &[], "failed to run Kubelet: open /etc/kubernetes/pki/nosuch.crt"),
+        ("kubelet-1.36.2-cert-expired-kubeadm", &[], "unable to load bootstrap kubeconfig"),
+        ("kubelet-1.36.2-config-missing", &[], "failed to load kubelet config file, path: /var/lib/kubelet/nosuch-config.yaml"),
+        ("kubelet-1.36.2-feature-gate-unknown", &[], ""),
+        ("kubelet-1.36.2-inotify-instances", &[], "inotify_init: too many open files"),
+        ("kubelet-1.36.2-kubelet-cri-socket-missing", &[], "validate CRI v1 runtime API for endpoint"),
+        ("kubelet-1.36.2-port-10250-in-use", &[], "listen tcp 0.0.0.0:10250: bind: address already in use"),
+        ("kubelet-1.36.2-protect-kernel-defaults", &[], "invalid kernel flag: kernel/panic, expected value: 10"),
+        ("kubelet-1.36.2-swap-on", &[], "failed to run Kubelet: running with swap on is not supported"),
+        ("kube-proxy-1.36.2-config-missing", &[], "open /var/lib/kube-proxy/config.conf: no such file or directory"),
+        ("kube-proxy-1.36.2-iptables-missing", &[], "iptables is not available on this host"),
+        ("kube-proxy-1.20.2-config-bad-yaml", &[], "yaml: line 3: did not find expected ',' or ']'"),
+    ];
+    let dir = sample("corpus");
+    assert_eq!(files(&dir, "journal").len(), cases.len(), "a recorded log without an expectation");
+    for (name, expected, words) in cases {
+        let journal = look(&node(&dir.join(format!("{name}.journal"))));
+        let unit = if name.starts_with("kubelet") { "kubelet.service" } else { "kube-proxy.service" };
+        let last = journal.last_words.get(unit).and_then(|words| words.last()).map_or("", |line| line.message.as_str()).to_owned();
+        let artefact = ["rlimit", "oom score", "oom_score_adj"].iter().any(|artefact| last.contains(artefact));
+        assert!(if words.is_empty() { last.is_empty() || artefact } else { last.contains(words) }, "{name}: last words {last:?}");
+        assert_eq!(codes(journal), expected, "{name}");
     }
 }

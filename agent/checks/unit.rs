@@ -36,10 +36,10 @@ fn runtimes(facts: &Facts) -> Vec<&'static str> {
     }
 }
 
-/// The unit of the runtime that the kubelet uses.
-pub(super) fn runtime(facts: &Facts) -> Result<String, Blind> {
-    let units = needed(facts)?;
-    Ok(units.iter().find(|unit| component(&unit.name) == Component::Runtime).map_or("containerd.service", |unit| &unit.name).to_owned())
+/// The unit of the runtime that the kubelet uses, or the usual one where nothing tells.
+pub(super) fn runtime(facts: &Facts) -> String {
+    let units = needed(facts).unwrap_or_default();
+    units.iter().find(|unit| component(&unit.name) == Component::Runtime).map_or("containerd.service", |unit| &unit.name).to_owned()
 }
 
 pub(super) fn component(name: &str) -> Component {

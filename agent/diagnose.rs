@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::checks;
 use crate::config::Config;
 use crate::facts::{Domain, Facts, Node, Observation, Timestamp};
-use crate::finding::{Check, Finding, Reference, Severity};
+use crate::finding::{Check, Component, Finding, Reference, Severity};
 
 /// Version of the report's JSON form, `agent/publish/report.schema.json`.
 pub const SCHEMA: u32 = 1;
@@ -157,9 +157,12 @@ fn attribute(findings: &mut [Finding]) {
 }
 
 fn explains(cause: &Finding, effect: &Finding, check: &Check) -> bool {
-    (cause.code != effect.code || cause.subject != effect.subject)
-        && check.explained_by.iter().any(|candidate| candidate.code == cause.code)
-        && cause.component.can_break(effect.component)
+    let Some(causing) = check.explained_by.iter().find(|candidate| candidate.code == cause.code) else { return false };
+    // Where each could explain the other (units that do not run), the deeper one is the cause, up to the kubelet: the runtime's
+    // failure is the kubelet's, and what runs beside the kubelet stands by itself. Else both would have a cause, and neither be one.
+    let mutual = causing.explained_by.iter().any(|candidate| candidate.code == effect.code);
+    let deeper = cause.component < effect.component && effect.component <= Component::Kubelet;
+    cause.reference() != effect.reference() && cause.component.can_break(effect.component) && (!mutual || deeper)
 }
 
 fn is_named_by(cause: &Finding, effect: &Finding) -> bool {
@@ -218,8 +221,9 @@ mod tests {
         fn visit<'a>(check: &'a Check, path: &mut Vec<&'a str>) {
             assert!(!path.contains(&check.code), "a cycle of causes: {} → {}", path.join(" → "), check.code);
             path.push(check.code);
-            // A check may explain another subject of its own: one expired certificate another's.
-            check.explained_by.iter().filter(|cause| cause.code != check.code).for_each(|cause| visit(cause, path));
+            // Of two checks that explain each other, or themselves, the subjects' components decide.
+            let one_way = |cause: &&&Check| cause.explained_by.iter().all(|mutual| mutual.code != check.code);
+            check.explained_by.iter().filter(one_way).for_each(|cause| visit(cause, path));
             path.pop();
         }
         for check in checks::ALL {

@@ -53,6 +53,7 @@ pub mod unit_load_error;
 pub mod unit_masked;
 pub mod unit_missing;
 pub mod unit_needs_daemon_reload;
+pub mod unit_stuck;
 
 use crate::finding::{Check, Signal};
 
@@ -64,6 +65,7 @@ pub const ALL: &[&Check] = &[
     &unit_inactive::CHECK,
     &unit_failed::CHECK,
     &unit_crash_looping::CHECK,
+    &unit_stuck::CHECK,
     &unit_disabled::CHECK,
     &unit_needs_daemon_reload::CHECK,
     &kubelet_config_missing::CHECK,

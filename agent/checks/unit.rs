@@ -119,8 +119,8 @@ fn runtimes(facts: &Facts, embedded: bool) -> Vec<&'static str> {
 }
 
 /// The unit of the runtime that the kubelet uses, or the usual one where nothing tells.
-pub(super) fn runtime(facts: &Facts) -> String {
-    let units = needed(facts).unwrap_or_default();
+pub(super) fn runtime(facts: &Facts, config: &Config) -> String {
+    let units = needed(facts, config).unwrap_or_default();
     units.iter().find(|unit| component(&unit.name) == Component::Runtime).map_or("containerd.service", |unit| &unit.name).to_owned()
 }
 

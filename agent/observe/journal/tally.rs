@@ -353,7 +353,9 @@ mod tests {
 
     fn tally(lines: &[Line<'_>]) -> Tally {
         let mut tally = Tally::new(&["kubelet.service".to_owned()], Signals::new(&crate::checks::signals()));
-        lines.iter().for_each(|line| tally.take(line, || "s=1".to_owned()));
+        for line in lines {
+            tally.take(line, || "s=1".to_owned());
+        }
         tally
     }
 

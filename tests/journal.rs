@@ -2,8 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nodetriage::checks;
 use nodetriage::config::Config;
@@ -137,4 +139,103 @@ fn recorded_logs_are_judged() {
         assert!(if words.is_empty() { last.is_empty() || artefact } else { last.contains(words) }, "{name}: last words {last:?}");
         assert_eq!(codes(journal), expected, "{name}");
     }
+}
+
+/// The same numbers on every machine (xorshift64*).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % end.max(1)
+    }
+}
+
+/// Damages a file where it is used; gives back what stood there.
+fn damage(file: &File, used: u64, size: u64, dice: &mut Dice) -> (u64, Vec<u8>) {
+    let tables = 3_800_000.min(used / 2);
+    let at = match dice.below(10) {
+        0..=1 => dice.below(272),
+        2..=3 => 272 + dice.below(tables),
+        _ => used - dice.below(used - tables),
+    };
+    let length = [1, 1, 4, 8, 8, 8, 64, 4096][usize::try_from(dice.below(8)).unwrap()].min(size - at);
+    let mut before = vec![0; usize::try_from(length).unwrap()];
+    file.read_exact_at(&mut before, at).unwrap();
+    let mut after = before.clone();
+    match dice.below(6) {
+        0 => after.fill(0),
+        1 => after.fill(0xff),
+        2 => after.iter_mut().for_each(|byte| *byte ^= 1 << dice.below(8)),
+        3 => after.iter_mut().for_each(|byte| *byte = u8::try_from(dice.below(256)).unwrap()),
+        _ => {
+            // A number that could be an offset, a size or a count.
+            let number = [at & !7, used & !7, size, 16, 1 << 40, u64::MAX, 3, at.saturating_sub(4096) & !7][usize::try_from(dice.below(8)).unwrap()];
+            let aligned = at & !7;
+            before = vec![0; 8];
+            after = number.to_le_bytes().to_vec();
+            file.read_exact_at(&mut before, aligned).unwrap();
+            file.write_all_at(&after, aligned).unwrap();
+            return (aligned, before);
+        }
+    }
+    file.write_all_at(&after, at).unwrap();
+    (at, before)
+}
+
+/// Reads a damaged file in every way there is; how many entries were read.
+fn read_all(path: &Path) -> usize {
+    let mut reader = Reader::default();
+    if reader.add(File::open(path).unwrap(), path.display().to_string()).is_err() {
+        return 0;
+    }
+    let kubelet = Filter::field("_SYSTEMD_UNIT", "kubelet.service");
+    let boot = Filter::field("_BOOT_ID", &"1b".repeat(16));
+    let both = Filter::And(vec![boot, Filter::Or(vec![kubelet, Filter::field("_TRANSPORT", "kernel")])]);
+    let forward = export(&mut reader, &Filter::All, Direction::Forward);
+    let backward = export(&mut reader, &Filter::All, Direction::Backward);
+    let some = export(&mut reader, &both, Direction::Forward);
+    let bytes: usize = forward.iter().chain(&backward).chain(&some).map(Vec::len).sum();
+    assert!(forward.len() <= 2_000_000 && bytes < 200 << 20, "{} entries, {bytes} bytes", forward.len());
+    forward.len()
+}
+
+/// `NODETRIAGE_MUTATIONS=100000` for a longer run.
+#[test]
+fn no_damage_makes_the_reader_panic_hang_or_grow() {
+    let rounds = std::env::var("NODETRIAGE_MUTATIONS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(2000);
+    let dir = sample("variants");
+    let names = ["bookworm-0", "forky-compact1-keyed1-zstd", "forky-compact0-keyed1-lz4", "forky-compact1-keyed0-xz"];
+    let mut dice = Dice(0x006a_6f75_726e_616c);
+    let (mut survived, mut whole, start) = (0, 0, Instant::now());
+    for round in 0..rounds {
+        let path = dir.join(format!("{}.journal", names[round % names.len()]));
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        let size = file.metadata().unwrap().len();
+        let mut tail = [0; 8];
+        file.read_exact_at(&mut tail, 136).unwrap();
+        let used = (u64::from_le_bytes(tail) + 4096).min(size - 4096);
+        let wounds: Vec<_> = (0..=dice.below(3)).map(|_| damage(&file, used, size, &mut dice)).collect();
+        let cut = (dice.below(8) == 0).then(|| dice.below(size));
+        let path = match cut {
+            None => path,
+            Some(cut) => {
+                let short = path.with_extension("short");
+                fs::copy(&path, &short).unwrap();
+                File::options().write(true).open(&short).unwrap().set_len(cut).unwrap();
+                short
+            }
+        };
+        let began = Instant::now();
+        survived += read_all(&path);
+        whole += 100;
+        assert!(began.elapsed() < Duration::from_secs(20), "round {round}: {:?}", began.elapsed());
+        for (at, before) in wounds.iter().rev() {
+            file.write_all_at(before, *at).unwrap();
+        }
+    }
+    println!("{rounds} rounds in {:?}: {survived} of {whole} entries read", start.elapsed());
+    assert!(survived * 2 > whole, "a wound costs itself only, yet {survived} of {whole} entries were read");
 }

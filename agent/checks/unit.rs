@@ -33,6 +33,11 @@ pub(super) static STOPS_A_UNIT: &[&Check] = units_that_do_not_run![
     super::kubelet_client_ca_missing::CHECK,
     super::kubelet_kubeconfig_missing::CHECK,
     super::kubelet_kubeconfig_invalid::CHECK,
+    super::kubelet_flag_unknown::CHECK,
+    super::kubelet_port_in_use::CHECK,
+    super::kubelet_swap_blocks::CHECK,
+    super::cgroup_v1_refused::CHECK,
+    super::oom_kill_system::CHECK,
     super::certificate_expired::CHECK,
     super::certificate_not_yet_valid::CHECK,
     super::certificate_wrong_group::CHECK,
@@ -114,6 +119,12 @@ fn runtimes(facts: &Facts, embedded: bool) -> Vec<&'static str> {
     };
     // The distributions bring their own runtime.
     named.into_iter().filter(|name| !embedded || unit(name).is_some_and(Unit::is_installed)).collect()
+}
+
+/// The unit of the runtime that the kubelet uses.
+pub(super) fn runtime(facts: &Facts, config: &Config) -> Result<String, Blind> {
+    let units = needed(facts, config)?;
+    Ok(units.iter().find(|unit| component(&unit.name) == Component::Runtime).map_or("containerd.service", |unit| &unit.name).to_owned())
 }
 
 pub(super) fn component(name: &str) -> Component {

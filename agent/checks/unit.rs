@@ -181,7 +181,7 @@ pub(super) fn state(unit: &Unit, active: &Active, now: Timestamp) -> State {
 }
 
 fn was_restarted(active: &Active) -> bool {
-    active.restarts.map_or(!active.restarts_seen.is_empty(), |restarts| restarts > 0)
+    active.restarts() > 0
 }
 
 /// When the present run began.

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::kubelet::{RESTART, edit, quote};
 use crate::config::Config;
 use crate::facts::certificates::{Certificate, Place, Role};
+use crate::facts::node::GIVEN_NAME;
 use crate::facts::{Blind, Domain, Facts, Sourced};
 use crate::finding::{Check, Component, Finding, Severity};
 
@@ -27,7 +28,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let Some((place, certified)) = client.and_then(|(place, leaf)| Some((place, leaf.common_name.strip_prefix("system:node:")?))) else {
         return Ok(Vec::new());
     };
-    let told = facts.node.name.as_ref().filter(|told| told.source == "--node-name");
+    let told = facts.node.name.as_ref().filter(|told| told.source == GIVEN_NAME);
     // Where the cluster's name for this machine is known to be the kubelet's, the certificate is wrong: certificate-wrong-user.
     if certified == name.value || told.is_some_and(|told| told.value == name.value) {
         return Ok(Vec::new());

@@ -10,10 +10,13 @@ pub static CHECK: Check = Check {
     code: "kubelet-flag-unknown",
     title: "the kubelet refuses a flag that it does not know",
     severity: Severity::Critical,
-    domain: Domain::Kubelet,
+    domain: Domain::Journal,
     settle: Duration::ZERO,
     explained_by: &[],
-    signals: &[Signal { from: LogSource::Unit("kubelet.service"), pattern: "unknown (shorthand )?flag: ['-]" }],
+    signals: &[
+        Signal { from: LogSource::Unit("kubelet.service"), pattern: r"^[EF]\d{4} .*(?i:failed to parse kubelet flag).*unknown (?:shorthand )?flag: " },
+        Signal { from: LogSource::Unit("kubelet.service"), pattern: r"^F\d{4} .*server\.go:\d+\] unknown (?:shorthand )?flag: " },
+    ],
     article: include_str!("kubelet_flag_unknown.md"),
     examine,
 };

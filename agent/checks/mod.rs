@@ -22,10 +22,16 @@ pub mod cni_config_missing;
 pub mod cni_config_wrong_first;
 pub mod cni_plugin_missing;
 pub mod cni_runtime_file_missing;
+pub mod disk_filling;
 pub mod disk_pressure;
 pub mod dns_forwarding_loop;
 pub mod filesystem_read_only;
+mod filling;
+mod forecast;
 pub mod inode_pressure;
+pub mod inodes_filling;
+pub mod journal_unreadable;
+pub mod journal_volatile;
 mod kubelet;
 pub mod kubelet_client_ca_missing;
 pub mod kubelet_config_invalid;
@@ -34,16 +40,23 @@ pub mod kubelet_config_unknown_field;
 pub mod kubelet_flag_unknown;
 pub mod kubelet_kubeconfig_invalid;
 pub mod kubelet_kubeconfig_missing;
+pub mod memory_draining;
+pub mod kubelet_pleg_unhealthy;
 pub mod kubelet_port_in_use;
 pub mod kubelet_swap_blocks;
+mod log;
 pub mod memory_pressure;
 pub mod node_name_mismatch;
 pub mod node_not_joined;
 pub mod node_not_kubernetes;
+mod oom;
+pub mod oom_kill;
+pub mod oom_kill_system;
 pub mod pid_pressure;
 mod pressure;
 pub mod resolv_conf_missing;
 pub mod resolv_conf_truncated;
+pub mod sandbox_image_missing;
 pub mod static_pod_path_missing;
 pub mod swap_enabled;
 mod unit;
@@ -55,8 +68,9 @@ pub mod unit_load_error;
 pub mod unit_masked;
 pub mod unit_missing;
 pub mod unit_needs_daemon_reload;
+pub mod unit_stuck;
 
-use crate::finding::Check;
+use crate::finding::{Check, Signal};
 
 /// Every check, in the order of the catalogue.
 pub const ALL: &[&Check] = &[
@@ -66,6 +80,7 @@ pub const ALL: &[&Check] = &[
     &unit_inactive::CHECK,
     &unit_failed::CHECK,
     &unit_crash_looping::CHECK,
+    &unit_stuck::CHECK,
     &unit_disabled::CHECK,
     &unit_needs_daemon_reload::CHECK,
     &kubelet_config_missing::CHECK,
@@ -75,6 +90,7 @@ pub const ALL: &[&Check] = &[
     &kubelet_kubeconfig_missing::CHECK,
     &kubelet_kubeconfig_invalid::CHECK,
     &kubelet_flag_unknown::CHECK,
+    &kubelet_pleg_unhealthy::CHECK,
     &kubelet_port_in_use::CHECK,
     &api_server_endpoint_mismatch::CHECK,
     &kubelet_swap_blocks::CHECK,
@@ -105,6 +121,14 @@ pub const ALL: &[&Check] = &[
     &disk_pressure::CHECK,
     &inode_pressure::CHECK,
     &pid_pressure::CHECK,
+    &disk_filling::CHECK,
+    &inodes_filling::CHECK,
+    &memory_draining::CHECK,
+    &oom_kill_system::CHECK,
+    &oom_kill::CHECK,
+    &sandbox_image_missing::CHECK,
+    &journal_unreadable::CHECK,
+    &journal_volatile::CHECK,
     &node_not_joined::CHECK,
     &node_not_kubernetes::CHECK,
 ];
@@ -113,4 +137,10 @@ pub const ALL: &[&Check] = &[
 #[must_use]
 pub fn get(code: &str) -> Option<&'static Check> {
     ALL.iter().copied().find(|check| check.code == code)
+}
+
+/// Every log line that a check counts, with the check's code.
+#[must_use]
+pub fn signals() -> Vec<(&'static str, &'static Signal)> {
+    ALL.iter().flat_map(|check| check.signals.iter().map(|signal| (check.code, signal))).collect()
 }

@@ -76,7 +76,7 @@ impl Facts {
         let mut spots = Vec::new();
         let mut domain = |domain, found: Vec<&Blind>| spots.extend(found.into_iter().map(|blind| (domain, blind.clone())));
         domain(Domain::Units, self.units.blind_or(Units::blind_spots));
-        domain(Domain::Journal, self.journal.blind_or(Journal::blind_spots));
+        domain(Domain::Journal, self.journal.blind_or(|_| Vec::new()));
         domain(Domain::Kubelet, self.kubelet.blind_or(Kubelet::blind_spots));
         domain(Domain::Certificates, self.certificates.blind_or(Certificates::blind_spots));
         domain(Domain::Cni, self.cni.blind_or(Cni::blind_spots));
@@ -95,11 +95,18 @@ impl Facts {
     /// Only a control-plane node has the CA's key to make one; pasted elsewhere they change nothing.
     #[must_use]
     pub fn new_kubelet_conf(&self) -> Vec<String> {
+        self.new_kubelet_conf_and(None)
+    }
+
+    /// As [`Self::new_kubelet_conf`], with a command between the new file and the kubelet's restart.
+    #[must_use]
+    pub fn new_kubelet_conf_and(&self, before_restart: Option<&str>) -> Vec<String> {
         let path = self.kubelet.known().and_then(|kubelet| kubelet.kubeconfig.as_ref()).map_or("/etc/kubernetes/kubelet.conf", |found| &found.file.path.value);
         let (name, path) = (self.node_name(), shell::quote(path));
         let file = shell::quote(&format!("{name}.conf"));
         let make = format!("kubeadm kubeconfig user --org system:nodes --client-name {} > {file}", shell::quote(&format!("system:node:{name}")));
-        let place = format!("test -s {file} && install -m 600 {file} {path} && systemctl restart kubelet");
+        let then = before_restart.map_or_else(String::new, |command| format!("{command} && "));
+        let place = format!("test -s {file} && install -m 600 {file} {path} && {then}systemctl restart kubelet");
         if self.node.control_plane {
             vec![make, place]
         } else {

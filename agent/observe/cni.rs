@@ -9,7 +9,7 @@ use super::host::{Host, ReadError};
 use super::runtime::{self, Runtime};
 use crate::facts::cni::{Binary, ConfFile, ConfState, Mark, Network, Plugin, RuntimeFile};
 use crate::facts::kubelet::Fault;
-use crate::facts::{Blind, Cni, Kubelet, Sourced};
+use crate::facts::{Blind, Cni, Kubelet, Observed, Sourced, Units};
 
 /// go-cni refuses larger files (`opts.go` `MaxFileSize`); so do we.
 const CONF_LIMIT: u64 = 2 << 20;
@@ -44,8 +44,8 @@ const PROVIDERS: [Provider; 11] = [
 ///
 /// # Errors
 /// Blind if the directory is there and cannot be listed.
-pub fn observe(host: &Host, kubelet: Option<&Kubelet>) -> Result<Cni, Blind> {
-    let Runtime { kind, config, conf_dir, bin_dirs, max_conf_num, default_network, needs_loopback, .. } = runtime::observe(host, kubelet);
+pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) -> Result<Cni, Blind> {
+    let Runtime { kind, config, conf_dir, bin_dirs, max_conf_num, default_network, needs_loopback, .. } = runtime::observe(host, kubelet, units);
     let listed = host.list(&conf_dir.value)?;
     let conf_dir_exists = listed.is_some();
     let mut files = Vec::new();

@@ -59,6 +59,18 @@ impl Lab {
         before
     }
 
+    /// Asks until it is so.
+    ///
+    /// # Panics
+    /// After [`DEADLINE`].
+    pub fn until(&self, so: impl Fn() -> bool, what: &str) {
+        let start = Instant::now();
+        while !so() {
+            assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}\n{}", self.sh("journalctl -n 30 --no-pager"));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn command(&self, commands: &str) -> Command {
         let mut command = script("in");
         command.args([self.name.as_str(), "sh", "-euc", commands]);
@@ -87,6 +99,19 @@ impl Lab {
     /// `nodetriage ARGS --root HOST_ROOT`, once, from outside.
     pub fn run(&self, args: &[&str]) -> Output {
         pod_user(BINARY).args(args).arg("--root").arg(self.host_root()).output().expect("nodetriage starts")
+    }
+
+    /// As [`Self::run`], by somebody without any capability.
+    pub fn run_as_nobody(&self, args: &[&str]) -> Output {
+        // A mount namespace with the node at /mnt, because nobody may pass through root's home.
+        let mut command = Command::new("unshare");
+        command.args([
+            "--mount",
+            "sh",
+            "-euc",
+            "mount --rbind \"$0\" /mnt; exec setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all \"$@\"",
+        ]);
+        command.arg(self.host_root()).arg(BINARY).args(args).args(["--root", "/mnt"]).output().expect("unshare starts")
     }
 
     /// The daemon as a DaemonSet pod runs it: outside the node, over its mounts, as nobody with CAP_DAC_READ_SEARCH.

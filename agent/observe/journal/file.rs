@@ -61,7 +61,7 @@ impl JournalFile {
     ///
     /// # Errors
     /// If it is none, or must not be read.
-    pub fn open(file: File, path: String, key: u32) -> Result<Self, Fault> {
+    pub fn new(file: File, path: String, key: u32) -> Result<Self, Fault> {
         let handle = Handle::new(file, key);
         let (header, size) = read_header(&handle)?;
         Ok(Self { path, header, handle, size })

@@ -6,7 +6,6 @@ use super::format::Id;
 use super::klog::{self, Tone};
 use crate::facts::Timestamp;
 use crate::facts::journal::{LastWords, LogLine, SignalSeen};
-use crate::finding::LogSource;
 use crate::observe::signals::Signals;
 
 /// Error lines kept of an invocation.
@@ -60,7 +59,6 @@ struct Said {
 #[derive(Debug)]
 struct Unit {
     name: String,
-    source: Option<LogSource>,
     now: Said,
     /// The run before, after an automatic restart.
     before: Option<Said>,
@@ -81,15 +79,9 @@ pub struct Tally {
 
 impl Tally {
     #[must_use]
-    pub fn new(units: &[String]) -> Self {
-        let unit = |name: &String| Unit {
-            name: name.clone(),
-            source: crate::observe::units::KNOWN.into_iter().find(|watched| watched == name).map(LogSource::Unit),
-            now: Said::default(),
-            before: None,
-            restarting: false,
-        };
-        Self { signals: Signals::default(), units: units.iter().map(unit).collect(), kernel: Said::default(), boot: None, newest: 0, changed: true }
+    pub fn new(units: &[String], signals: Signals) -> Self {
+        let unit = |name: &String| Unit { name: name.clone(), now: Said::default(), before: None, restarting: false };
+        Self { signals, units: units.iter().map(unit).collect(), kernel: Said::default(), boot: None, newest: 0, changed: true }
     }
 
     /// Takes a line in, in the order they were written. `cursor` is asked for only if the line is kept.
@@ -102,7 +94,7 @@ impl Tally {
         let kept = |source: &str, message: &str| log_line(line.realtime, source, message, cursor());
         match line.origin {
             Origin::Kernel => {
-                let codes = self.signals.matching(LogSource::Kernel, line.message);
+                let codes = self.signals.kernel().map_or(Vec::new(), |set| set.matching(line.message));
                 self.changed |= count(&mut self.kernel, &codes, || kept("kernel", &String::from_utf8_lossy(line.message)));
             }
             Origin::About(index) => {
@@ -115,7 +107,7 @@ impl Tally {
                 self.changed |= unit.enter(line);
                 let message = String::from_utf8_lossy(line.message);
                 let name = unit.name.clone();
-                let codes = unit.source.map_or(Vec::new(), |source| self.signals.matching(source, line.message));
+                let codes = self.signals.unit(&name).map_or(Vec::new(), |set| set.matching(line.message));
                 let said = unit.run(line.invocation);
                 self.changed |= count(said, &codes, || kept(&name, &message));
                 self.changed |= said.hear(&message, line.severe, || kept(&name, &message));

@@ -42,7 +42,10 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let finding = serving.map_or_else(|| finding.clone(), |(place, first)| finding.clone().evidence(place.location(), format!("it first started as {first}")));
     let first = serving.map(|(_, first)| first);
     let remedies = match () {
-        () if told.is_some_and(|told| told.value == certified) || first == Some(certified) => vec![name_back(name, certified)],
+        () if name.source.ends_with("--hostname-override") => vec![edit(name)],
+        () if told.is_some_and(|told| told.value == certified) || first == Some(certified) => {
+            vec![format!("hostnamectl set-hostname {} && {RESTART}", quote(certified))]
+        }
         () if first == Some(name.value.as_str()) => facts.new_kubelet_conf(),
         () => vec![format!("kubectl get node {} {} -o wide  # where kubectl works: which of the two is this machine?", quote(certified), quote(&name.value))],
     };
@@ -60,9 +63,4 @@ fn own_name(facts: &Facts) -> Result<Option<&Sourced<String>>, Blind> {
 fn leaf(facts: &Facts, role: Role) -> Result<Option<(&Place, &Certificate)>, Blind> {
     let places = &facts.certificates.ok()?.places;
     Ok(places.iter().filter(|place| place.role == role && place.in_use).find_map(|place| Some((place, place.leaf()?))))
-}
-
-/// The command that gives the machine the name it is certified for.
-fn name_back(name: &Sourced<String>, certified: &str) -> String {
-    if name.source.ends_with("--hostname-override") { edit(name) } else { format!("hostnamectl set-hostname {} && {RESTART}", quote(certified)) }
 }

@@ -207,8 +207,8 @@ async fn look_at_files(looks: &mut FileLooks, host: &Arc<Host>, config: &Arc<Con
 }
 
 async fn look_at_cni(look: &mut Look<(Result<Cni, Blind>, Duration)>, host: &Arc<Host>, board: &Board, kubelet: Option<Kubelet>) {
-    let at = Arc::clone(host);
-    match look.at(move || timed(|| observe::cni::observe(&at, kubelet.as_ref()))).await {
+    let (at, units) = (Arc::clone(host), board.read(|facts| facts.units.clone()));
+    match look.at(move || timed(|| observe::cni::observe(&at, kubelet.as_ref(), &units))).await {
         Ok((cni, took)) => board.put(Domain::Cni, took, |facts| facts.cni = cni.into()),
         Err(blind) => board.put(Domain::Cni, LOOK, |facts| facts.cni = Observed::Unknown(blind)),
     }
@@ -241,8 +241,9 @@ async fn pressure(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
     while board.read(|facts| !facts.observed.contains_key(&Domain::Kubelet)) && news.changed().await.is_ok() {}
     loop {
         let (at, probe) = (Arc::clone(&host), Arc::clone(&probe));
-        let seen = match board.read(|facts| facts.kubelet.known().cloned()) {
-            Some(kubelet) => look.at(move || timed(|| observe::pressure::observe(&at, &kubelet, &probe))).await,
+        let (kubelet, units) = board.read(|facts| (facts.kubelet.known().cloned(), facts.units.clone()));
+        let seen = match kubelet {
+            Some(kubelet) => look.at(move || timed(|| observe::pressure::observe(&at, &kubelet, &units, &probe))).await,
             None => Err(Blind::new("which file systems count is in the kubelet's configuration, which cannot be seen")),
         };
         match seen {

@@ -300,3 +300,44 @@ fn distributions_that_keep_their_kubelet_elsewhere_are_nodes_without_faults() {
     facts.kubelet = Observed::Unknown(Blind::new("not looked at"));
     assert_eq!(diagnose(&facts, &Config::default()).findings, [], "blindness is no finding");
 }
+
+#[test]
+fn what_others_on_the_node_call_the_api_server_is_known_with_its_place() {
+    let manifest = "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - name: kube-apiserver\n    command:\n    - kube-apiserver\n    - --advertise-address=2001:db8::1\n\
+                    \x20   - --secure-port=7443\n";
+    let tree = Tree::new(
+        "api-servers",
+        &[
+            ("/etc/kubernetes/kubelet.conf", &kubeconfig("https://192.0.2.1:6443", "")),
+            ("/etc/kubernetes/admin.conf", &kubeconfig("https://api.example.com", "")),
+            ("/etc/kubernetes/scheduler.conf", "damaged: ["),
+            ("/etc/kubernetes/manifests/kube-apiserver.yaml", manifest),
+        ],
+    );
+    let found = tree.kubelet().surroundings.api_servers;
+    let expected = [
+        Sourced::new("https://api.example.com".to_owned(), "/etc/kubernetes/admin.conf:7"),
+        Sourced::new("https://[2001:db8::1]:7443".to_owned(), "/etc/kubernetes/manifests/kube-apiserver.yaml:9"),
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_disk_does_not_tell_what_only_a_running_node_knows() {
+    let tree = Tree::new("disk", &[(CONFIG, HEAD), ("/etc/hostname", "Node1\n")]);
+    symlink("../run/systemd/resolve/stub-resolv.conf", tree.path("/etc/resolv.conf")).unwrap();
+    let around = tree.kubelet().surroundings;
+    assert_eq!((around.swap, around.cgroup_version, around.resolver), (None, None, None), "a resolv.conf below /run is made at boot");
+    assert_eq!(around.node_name, Some(Sourced::new("node1".to_owned(), "/etc/hostname")));
+}
+
+#[test]
+fn a_running_node_tells_its_swap_and_cgroups() {
+    let host = Host::open("/".as_ref()).unwrap();
+    let around = observe::kubelet::observe(&host, &Observed::Unknown(Blind::new("no bus"))).surroundings;
+    let rows = fs::read_to_string("/proc/swaps").unwrap().lines().count() - 1;
+    assert_eq!(around.swap.unwrap().len(), rows);
+    assert!(matches!(around.cgroup_version, Some(1 | 2)));
+    let hostname = fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_lowercase();
+    assert!(around.node_name.is_some_and(|name| name.value == hostname || name.source.ends_with("--hostname-override")));
+}

@@ -1,6 +1,6 @@
 //! What the certificate checks share: which certificates are judged, one finding for all that one procedure mends, and that procedure.
 
-use crate::facts::certificates::{Certificate, Place, Role};
+use crate::facts::certificates::{Certificate, Place, PlaceState, Role};
 use crate::facts::shell::quote;
 use crate::facts::timestamp::human_span;
 use crate::facts::{Blind, Facts, Timestamp};
@@ -144,8 +144,7 @@ fn finding(facts: &Facts, harm: Harm, mend: &Mend, group: &[Judged]) -> Option<F
         // The kubelet keeps a copy of its kubeconfig's certificate: the same one is told once.
         if !told.contains(&identity) {
             told.push(identity);
-            evidence.push((place.location(), describe(facts, certificate)));
-            evidence.extend(place.target.as_ref().map(|target| (place.path.clone(), format!("links to {target}"))));
+            evidence.push((place.location(), describe(facts, place, certificate)));
             if told.len() == 1 {
                 evidence.extend(place.named_by.as_ref().map(|named_by| (named_by.clone(), format!("names {}", place.path))));
                 evidence.extend(wrong.evidence.clone());
@@ -171,12 +170,18 @@ fn finding(facts: &Facts, harm: Harm, mend: &Mend, group: &[Judged]) -> Option<F
     Some(commands(facts, mend, &places).into_iter().fold(finding, Finding::remedy))
 }
 
-/// What a certificate says of itself: `notAfter 2026-12-01 00:10:03 UTC (3 h ago), CN=…, O=…, issuer CN=…`.
-pub(super) fn describe(facts: &Facts, certificate: &Certificate) -> String {
+/// What a certificate says of itself: `notAfter 2026-12-01 00:10:03 UTC (3 h ago), CN=…, O=…, issuer CN=…; a link to …`.
+pub(super) fn describe(facts: &Facts, place: &Place, certificate: &Certificate) -> String {
     let left = certificate.not_after.seconds_since(facts.certificates_at);
-    let age = if left > 0 { format!("in {}", human_span(left)) } else { format!("{} ago", human_span(-left)) };
+    let age = if left >= 0 { format!("in {}", human_span(left)) } else { format!("{} ago", human_span(-left)) };
     let organizations: String = certificate.organizations.iter().map(|o| format!(", O={o}")).collect();
-    format!("notAfter {} ({age}), CN={}{organizations}, issuer CN={}", certificate.not_after.human(), certificate.common_name, certificate.issuer_common_name)
+    let target = place.target.as_ref().map_or_else(String::new, |target| format!("; a link to {target}"));
+    format!(
+        "notAfter {} ({age}), CN={}{organizations}, issuer CN={}{target}",
+        certificate.not_after.human(),
+        certificate.common_name,
+        certificate.issuer_common_name
+    )
 }
 
 pub(super) fn component(role: Role) -> Component {
@@ -212,7 +217,7 @@ pub(super) fn name(place: &Place) -> String {
 /// What a bad one stops; empty where we do not know what it is for.
 pub(super) fn stops(facts: &Facts, place: &Place) -> String {
     match place.role {
-        Role::KubeletClient if has_a_better_one(facts, place) => "the kubelet lives on its rotated one, but will not start again",
+        Role::KubeletClient if has_a_better_one(facts, place) => "the kubelet, which lives on its rotated one, will not start again",
         Role::KubeletClient => "the API server refuses the kubelet",
         Role::KubeletServing => "who verifies it gets no logs, no exec and no metrics of this node",
         Role::ClusterCa => "nothing it signed is trusted any more",
@@ -257,7 +262,7 @@ pub(super) fn ends_within(facts: &Facts, place: &Place, certificate: &Certificat
     let life = certificate.not_after.seconds_since(certificate.not_before);
     let rotates = is_rotated(place) && facts.kubelet.known().is_some_and(|kubelet| kubelet.rotate_certificates.value || place.role == Role::KubeletServing);
     let in_time = rotates && left > life / 10;
-    (left > 0 && left < i64::from(days) * 86_400 && !in_time && !is_replaced(place, certificate)).then(|| human_span(left))
+    (left >= 0 && left < i64::from(days) * 86_400 && !in_time && !is_replaced(place, certificate)).then(|| human_span(left))
 }
 
 /// The one a program presents: the first of its file.
@@ -317,16 +322,18 @@ fn commands(facts: &Facts, mend: &Mend, places: &[&Place]) -> Vec<String> {
 /// The commands that make another in the place of one that cannot be used.
 pub(super) fn replacement(facts: &Facts, place: &Place) -> Vec<String> {
     let key = place.path.replace(".crt", ".key");
+    let old = if place.state == PlaceState::Missing { Vec::new() } else { vec![aside(&place.path)] };
     match (mend(facts, place), kubeadm_name(place)) {
         (Mend::KubeletClient | Mend::Kubeadm, _) if is_rotated(place) && has_a_kubeconfig_certificate(facts, place) => {
             vec![aside(&place.path), "systemctl restart kubelet".to_owned()]
         }
         (Mend::Kubeadm, Some(name)) => {
-            let mut commands = match name.strip_suffix(".conf") {
-                Some(name) => vec![aside(&place.path), format!("kubeadm init phase kubeconfig {name}")],
+            let mut commands = old;
+            match name.strip_suffix(".conf") {
+                Some(name) => commands.push(format!("kubeadm init phase kubeconfig {name}")),
                 // kubeadm makes what is missing, certificate and key together; it takes extra names from the configuration it was given.
-                None => vec![aside(&place.path), aside(&key), format!("kubeadm init phase certs {name}  # with --config, if the cluster was made with one")],
-            };
+                None => commands.extend([aside(&key), format!("kubeadm init phase certs {name}  # with --config, if the cluster was made with one")]),
+            }
             commands.extend(static_pod(place).map(|pod| restart(&format!("component={pod}"))));
             commands
         }
@@ -377,12 +384,9 @@ fn kubelet_client(facts: &Facts, place: &Place) -> Vec<String> {
     if has_a_better_one(facts, place) {
         return vec!["kubeadm init phase kubelet-finalize all && systemctl restart kubelet".to_owned()];
     }
-    let mut commands = facts.new_kubelet_conf();
-    let places = facts.certificates.known().into_iter().flat_map(|certificates| &certificates.places);
-    let copy = places.filter(|place| place.role == Role::KubeletClient && is_rotated(place)).map(|place| aside(&place.path));
-    let last = commands.len().saturating_sub(1);
-    commands.splice(last..last, copy);
-    commands
+    let mut places = facts.certificates.known().into_iter().flat_map(|certificates| &certificates.places);
+    let copy = places.find(|place| place.role == Role::KubeletClient && is_rotated(place));
+    facts.new_kubelet_conf_and(copy.map(|copy| aside(&copy.path)).as_deref())
 }
 
 /// Out of the way, and not lost.

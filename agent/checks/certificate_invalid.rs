@@ -34,10 +34,8 @@ fn finding(facts: &Facts, place: &Place) -> Option<Finding> {
     };
     let so = user(facts, place).map_or_else(String::new, |user| format!(", so {user} does not start"));
     let mut finding = Finding::new(certificate::component(place.role), place.path.clone(), format!("{} cannot be used{so}", certificate::name(place)));
-    finding = finding.evidence(place.location(), why);
-    if let Some(target) = &place.target {
-        finding = finding.evidence(place.path.clone(), format!("links to {target}"));
-    }
+    let target = place.target.as_ref().map_or_else(String::new, |target| format!("; a link to {target}"));
+    finding = finding.evidence(place.location(), format!("{why}{target}"));
     if let Some(named_by) = &place.named_by {
         finding = finding.evidence(named_by.clone(), format!("names {}", place.path));
     }

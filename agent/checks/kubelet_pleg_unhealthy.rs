@@ -27,13 +27,13 @@ pub static CHECK: Check = Check {
 /// The kubelet repeats it every 5 s while it is true (`pkg/kubelet/kubelet.go` `syncLoop`).
 const REPEATS_SECONDS: i64 = 30;
 
-fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
+fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
     let Some(seen) = log::seen(facts, CHECK.code)?.filter(|seen| log::age(facts, seen.last) <= REPEATS_SECONDS) else { return Ok(Vec::new()) };
     let Some(line) = seen.samples.last() else { return Ok(Vec::new()) };
     let since = line.message.split_once("last seen active ").and_then(|(_, rest)| rest.split_once(" ago")).map_or("minutes", |(since, _)| since);
     // 3m12.072511102s: nobody needs the fraction.
     let since = since.split_once('.').map_or(since.to_owned(), |(whole, _)| format!("{whole}s"));
-    let runtime = unit::runtime(facts)?;
+    let runtime = unit::runtime(facts, config)?;
     let finding = Finding::new(
         Component::Kubelet,
         "kubelet.service",

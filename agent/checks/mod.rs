@@ -3,6 +3,7 @@
 //! A check is a pure function of facts and configuration.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod api_server_endpoint_mismatch;
 mod certificate;
 pub mod certificate_expired;
 pub mod certificate_expiring;
@@ -12,6 +13,7 @@ pub mod certificate_not_yet_valid;
 pub mod certificate_untrusted_issuer;
 pub mod certificate_wrong_group;
 pub mod certificate_wrong_user;
+pub mod cgroup_v1_refused;
 mod cni;
 pub mod cni_config_ambiguous;
 pub mod cni_config_invalid;
@@ -20,9 +22,14 @@ pub mod cni_config_missing;
 pub mod cni_config_wrong_first;
 pub mod cni_plugin_missing;
 pub mod cni_runtime_file_missing;
+pub mod disk_filling;
 pub mod disk_pressure;
+pub mod dns_forwarding_loop;
 pub mod filesystem_read_only;
+mod filling;
+mod forecast;
 pub mod inode_pressure;
+pub mod inodes_filling;
 pub mod journal_unreadable;
 pub mod journal_volatile;
 mod kubelet;
@@ -33,9 +40,13 @@ pub mod kubelet_config_unknown_field;
 pub mod kubelet_flag_unknown;
 pub mod kubelet_kubeconfig_invalid;
 pub mod kubelet_kubeconfig_missing;
+pub mod memory_draining;
 pub mod kubelet_pleg_unhealthy;
+pub mod kubelet_port_in_use;
+pub mod kubelet_swap_blocks;
 mod log;
 pub mod memory_pressure;
+pub mod node_name_mismatch;
 pub mod node_not_joined;
 pub mod node_not_kubernetes;
 mod oom;
@@ -43,7 +54,11 @@ pub mod oom_kill;
 pub mod oom_kill_system;
 pub mod pid_pressure;
 mod pressure;
+pub mod resolv_conf_missing;
+pub mod resolv_conf_truncated;
 pub mod sandbox_image_missing;
+pub mod static_pod_path_missing;
+pub mod swap_enabled;
 mod unit;
 pub mod unit_crash_looping;
 pub mod unit_disabled;
@@ -53,6 +68,7 @@ pub mod unit_load_error;
 pub mod unit_masked;
 pub mod unit_missing;
 pub mod unit_needs_daemon_reload;
+pub mod unit_stuck;
 
 use crate::finding::{Check, Signal};
 
@@ -64,6 +80,7 @@ pub const ALL: &[&Check] = &[
     &unit_inactive::CHECK,
     &unit_failed::CHECK,
     &unit_crash_looping::CHECK,
+    &unit_stuck::CHECK,
     &unit_disabled::CHECK,
     &unit_needs_daemon_reload::CHECK,
     &kubelet_config_missing::CHECK,
@@ -74,6 +91,16 @@ pub const ALL: &[&Check] = &[
     &kubelet_kubeconfig_invalid::CHECK,
     &kubelet_flag_unknown::CHECK,
     &kubelet_pleg_unhealthy::CHECK,
+    &kubelet_port_in_use::CHECK,
+    &api_server_endpoint_mismatch::CHECK,
+    &kubelet_swap_blocks::CHECK,
+    &swap_enabled::CHECK,
+    &cgroup_v1_refused::CHECK,
+    &node_name_mismatch::CHECK,
+    &static_pod_path_missing::CHECK,
+    &resolv_conf_missing::CHECK,
+    &resolv_conf_truncated::CHECK,
+    &dns_forwarding_loop::CHECK,
     &certificate_expired::CHECK,
     &certificate_expiring_soon::CHECK,
     &certificate_expiring::CHECK,
@@ -94,6 +121,9 @@ pub const ALL: &[&Check] = &[
     &disk_pressure::CHECK,
     &inode_pressure::CHECK,
     &pid_pressure::CHECK,
+    &disk_filling::CHECK,
+    &inodes_filling::CHECK,
+    &memory_draining::CHECK,
     &oom_kill_system::CHECK,
     &oom_kill::CHECK,
     &sandbox_image_missing::CHECK,

@@ -126,7 +126,7 @@ pub struct Trust {
     /// The CA that really judges it is not on this node; `authority` is one that is usually the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stand_in: bool,
-    /// The CA has the same name but another key: it was replaced.
+    /// A CA of the issuer's common name is among them.
     pub same_name: bool,
     /// A signature by one of the authority's certificates verifies. Unknown for algorithms we cannot check.
     pub verified: super::Observed<bool>,

@@ -1,6 +1,9 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Blind, Observed};
+use super::{Blind, Observed, Timestamp};
 
 /// The kubelet's eviction signals, measured the way the kubelet measures them
 /// (`pkg/kubelet/eviction/helpers.go` `makeSignalObservations`).
@@ -17,6 +20,25 @@ pub struct Pressure {
     pub pids: Observed<Pids>,
     /// The mounts that hold what the kubelet and the runtime write, as the node's first process sees them.
     pub mounts: Observed<Vec<Mount>>,
+    /// What the signals have been, oldest first: a point for each [`Point::SPAN`], at most [`Point::MOST`]. Empty at a first look.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Point>,
+}
+
+/// The signals over a few minutes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Point {
+    /// The end of these minutes.
+    pub at: Timestamp,
+    /// By the signal's name: the median of what was available.
+    pub available: BTreeMap<String, u64>,
+}
+
+impl Point {
+    /// The time a point stands for.
+    pub const SPAN: Duration = Duration::from_mins(5);
+    /// Two hours of them.
+    pub const MOST: usize = 24;
 }
 
 /// Bytes.

@@ -92,13 +92,10 @@ impl Text {
         if let Some(summary) = &root.summary {
             self.prose(summary, 4, 4);
         }
-        if root.evidence.iter().all(|(source, _)| *source == root.title.subject) {
-            root.evidence.iter().for_each(|(_, saw)| self.prose(saw, 4, 4));
-        } else {
-            self.evidence(&root.evidence);
-        }
+        self.evidence(&root.title.subject, &root.evidence);
         for (index, command) in root.commands.iter().enumerate() {
-            let (command, comment) = command.find("  # ").map_or((command.as_str(), ""), |at| command.split_at(at));
+            let comment_at = if command.starts_with('#') { Some(0) } else { command.find("  # ") };
+            let (command, comment) = comment_at.map_or((command.as_str(), ""), |at| command.split_at(at));
             let line = format!("  {}  {}{}", if index == 0 { "do" } else { "  " }, self.paint(BOLD, command), self.paint(DIM, comment));
             self.line(&line);
         }
@@ -108,25 +105,34 @@ impl Text {
         }
     }
 
-    /// Where on the left, what on the right, in columns if there is room for both.
-    fn evidence(&mut self, evidence: &[(String, String)]) {
+    /// Where on the left, what on the right, in columns if there is room for both. What was seen at the very subject, which the
+    /// title has named, needs no other "where", unless a column is there for it anyway.
+    fn evidence(&mut self, subject: &str, evidence: &[(String, String)]) {
         let room = self.style.width / 2 - 4;
-        let fitting = evidence.iter().map(|(source, _)| source.chars().count()).filter(|length| *length <= room);
-        let column = fitting.max().unwrap_or_default();
+        let apart = evidence.iter().any(|(source, _)| source != subject);
+        let named = |source: &str| apart && !(source == subject && source.chars().count() > room);
+        let fitting = evidence.iter().map(|(source, _)| source).filter(|source| named(source)).map(|source| source.chars().count());
+        let column = fitting.filter(|length| *length <= room).max().unwrap_or_default();
         for (source, saw) in evidence {
-            let length = source.chars().count();
-            let painted = self.paint(DIM, source);
-            if length > room {
-                self.line(&format!("    {painted}"));
-                self.prose(saw, 8, 8);
+            if !named(source) {
+                self.prose(saw, 4, 4);
                 continue;
             }
+            let length = source.chars().count();
+            let painted = self.paint(DIM, source);
             let hang = 4 + column + 2;
-            let mut lines = wrap(saw, hang, hang, self.style.width).into_iter();
-            let first = lines.next().unwrap_or_default();
-            self.line(&format!("    {painted}{}  {first}", " ".repeat(column - length)));
-            for line in lines {
-                self.line(&format!("{}{line}", " ".repeat(hang)));
+            let lines = wrap(saw, hang, hang, self.style.width);
+            if lines.len() > 1 && 4 + length + 2 + saw.chars().count() <= self.style.width {
+                self.line(&format!("    {painted}  {saw}"));
+            } else if length > room {
+                self.line(&format!("    {painted}"));
+                self.prose(saw, 8, 8);
+            } else {
+                let padding = " ".repeat(column - length);
+                for (index, line) in lines.into_iter().enumerate() {
+                    let before = if index == 0 { format!("    {painted}{padding}  ") } else { " ".repeat(hang) };
+                    self.line(&format!("{before}{line}"));
+                }
             }
         }
     }

@@ -262,7 +262,8 @@ impl Found<'_> {
     }
 
     fn look(&self, path: &str, role: Role, authority: Option<&Authority>) -> Place {
-        let state = read(self.host, path).map_or_else(|state| state, |ders| judge(&ders, role, authority));
+        let parse = if role == Role::Other { pem::parse_any } else { pem::parse };
+        let state = read(self.host, path, parse).map_or_else(|state| state, |ders| judge(&ders, role, authority));
         Place { target: self.host.link(path), ..place(path, role, state) }
     }
 }
@@ -272,9 +273,9 @@ fn place(path: &str, role: Role, state: PlaceState) -> Place {
 }
 
 /// The certificates of a file, or what lies there instead.
-fn read(host: &Host, path: &str) -> Result<Ders, PlaceState> {
+fn read(host: &Host, path: &str, parse: fn(&[u8]) -> Result<Ders, String>) -> Result<Ders, PlaceState> {
     match host.read(path, LIMIT) {
-        Ok(bytes) => pem::parse(&bytes).map_err(PlaceState::Invalid),
+        Ok(bytes) => parse(&bytes).map_err(PlaceState::Invalid),
         Err(ReadError::Missing) => Err(PlaceState::Missing),
         Err(ReadError::Blind(blind)) => Err(PlaceState::Unreadable(blind)),
         Err(error) => Err(PlaceState::Invalid(format!("it {error}"))),

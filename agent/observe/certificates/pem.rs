@@ -11,17 +11,14 @@ const BEGIN: &str = "-----BEGIN ";
 /// Certificates in DER, as they stand in a file; one more than [`MOST`] where there are too many.
 pub(crate) type Ders = Vec<Vec<u8>>;
 
-/// The certificates of a file, PEM with any text around its blocks, or one in DER. Other blocks are passed over without being
-/// decoded: a private key in the same file is not looked at.
+/// The certificates of a file: PEM with any text around its blocks, as the programs of Kubernetes take nothing else. Other blocks are
+/// passed over without being decoded: a private key in the same file is not looked at.
 ///
 /// # Errors
 /// Why a program would not take the file: what is wrong, and in which block.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Ders, String> {
     if bytes.is_empty() {
         return Err("the file is empty".to_owned());
-    }
-    if X509Certificate::from_der(bytes).is_ok() {
-        return Ok(vec![bytes.to_vec()]);
     }
     let text = String::from_utf8_lossy(bytes);
     let mut ders = Vec::new();
@@ -47,9 +44,22 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Ders, String> {
     match (ders.is_empty(), fault) {
         (false, _) => Ok(ders),
         (true, Some(fault)) => Err(fault),
-        (true, None) if others.is_empty() => Err("there is no PEM block in it, and it is no certificate in DER".to_owned()),
+        (true, None) if is_der(bytes) => Err("it is in DER, where PEM is needed: openssl x509 -inform der".to_owned()),
+        (true, None) if others.is_empty() => Err("there is no PEM block in it".to_owned()),
         (true, None) => Err(format!("there is no PEM block CERTIFICATE in it, only {}", others.join(", "))),
     }
+}
+
+/// As [`parse`]; a file of unknown use may be in DER, too.
+///
+/// # Errors
+/// As [`parse`].
+pub(super) fn parse_any(bytes: &[u8]) -> Result<Ders, String> {
+    if is_der(bytes) { Ok(vec![bytes.to_vec()]) } else { parse(bytes) }
+}
+
+fn is_der(bytes: &[u8]) -> bool {
+    X509Certificate::from_der(bytes).is_ok()
 }
 
 /// A certificate's DER; the words after "PEM block 1" otherwise.
@@ -89,7 +99,7 @@ fn next_begin(text: &str) -> Option<(&str, &str)> {
         let line = after.lines().next().unwrap_or_default();
         match line.trim_end().strip_suffix("-----") {
             Some(label) => return Some((label, after.get(line.len()..)?)),
-            None => text = after,
+            None => text = after.get(line.len()..)?,
         }
     }
 }

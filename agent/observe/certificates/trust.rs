@@ -26,7 +26,7 @@ pub(super) struct Authority {
 impl Authority {
     /// The CA file at `path`, if it holds any certificate.
     pub fn file(host: &Host, path: &str) -> Option<Self> {
-        Some(Self { source: path.to_owned(), ders: super::read(host, path).ok()?, stand_in: false })
+        Some(Self { source: path.to_owned(), ders: super::read(host, path, super::parse).ok()?, stand_in: false })
     }
 
     pub fn stand_in(mut self) -> Self {
@@ -67,7 +67,7 @@ pub(super) fn trust(leaf: &X509Certificate, intermediates: &[X509Certificate], a
     Trust {
         authority: format!("{} (CN={})", authority.source, names.join(", ")),
         stand_in: authority.stand_in,
-        same_name: authorities.iter().any(|ca| named_as_issuer(ca, current)),
+        same_name: authorities.iter().any(|ca| super::name_of(ca.subject()) == super::name_of(current.issuer())),
         verified: verified.into(),
     }
 }

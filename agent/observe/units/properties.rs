@@ -111,8 +111,12 @@ fn note_restart(before: &Active, after: &mut Active) {
         (None, None) => before.sub_state.contains("auto-restart") && before.invocation_id != after.invocation_id,
         _ => false,
     };
-    if after.restarts == Some(0) {
+    if after.restarts == Some(0) && !after.sub_state.contains("auto-restart") {
         after.restarts_seen.clear();
+        after.last_failure = None;
+    }
+    if !matches!(after.result.as_str(), "" | "success") {
+        after.last_failure = after.ending();
     }
     if let (true, Some(time)) = (restarted, after.since) {
         after.restarts_seen.push(time);

@@ -289,9 +289,8 @@ impl<'a> Session<'a> {
             return Ok(true);
         }
         self.ask(Asked::Unit(index), SYSTEMD, &path, PROPERTIES, "GetAll", &(UNIT,))?;
-        if load_state == "loaded" {
-            self.ask(Asked::Service(index), SYSTEMD, &path, PROPERTIES, "GetAll", &(SERVICE,))?;
-        }
+        // A masked unit may run still.
+        self.ask(Asked::Service(index), SYSTEMD, &path, PROPERTIES, "GetAll", &(SERVICE,))?;
         Ok(false)
     }
 

@@ -23,14 +23,14 @@ const PING: Duration = Duration::from_secs(10);
 /// systemd tells a change in two signals, of the service and of the unit.
 const SETTLE: Duration = Duration::from_millis(1);
 /// Between two puts: a flood of changes costs a bounded share of a core.
-const SPACING: Duration = Duration::from_millis(20);
+const SPACING: Duration = Duration::from_millis(5);
 /// Between two looks that signals call for.
-const LOOKS: Duration = Duration::from_millis(200);
+const LOOKS: Duration = Duration::from_millis(100);
 /// Files change in bursts; they are looked at once.
 const FILES_BURST: Duration = Duration::from_millis(30);
 /// A connection lost for no longer than this (dbus restarted, systemd re-executed) is no blindness.
 const GRACE: Duration = Duration::from_secs(1);
-const FIRST_RETRY: Duration = Duration::from_millis(50);
+const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
 /// Keeps the units on the board up to date: each change within milliseconds of its signal, and blind with the reason while

@@ -136,3 +136,20 @@ fn the_index_of_findings_is_up_to_date() {
     }
     assert_eq!(fs::read_to_string(&path).unwrap_or_default(), index, "UPDATE=1 cargo test --test tidy");
 }
+
+/// The report in the README is a golden of a fixture node, word for word.
+#[test]
+fn the_readme_shows_a_real_report() {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(home.join("README.md")).unwrap();
+    let (before, rest) = readme.split_once("<!-- report: ").unwrap();
+    let (case, rest) = rest.split_once(" -->\n```text\n").unwrap();
+    let (_, after) = rest.split_once("```\n").unwrap();
+    let report = fs::read_to_string(home.join("tests/nodes").join(case).join("report.txt")).unwrap();
+    let expected = format!("{before}<!-- report: {case} -->\n```text\n{report}```\n{after}");
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(home.join("README.md"), &expected).unwrap();
+        return;
+    }
+    assert_eq!(readme, expected, "UPDATE=1 cargo test --test tidy");
+}

@@ -209,11 +209,15 @@ fn eviction_thresholds_replace_or_merge_as_the_kubelet_has_it() {
 
 #[test]
 fn a_live_process_tells_its_own_flags_and_the_unit_where_they_were_written() {
-    let tree = Tree::new("live", &[("/etc/default/kubelet", "KUBELET_EXTRA_ARGS=--node-ip=192.0.2.7\n")]);
+    let secret = kubeconfig("https://192.0.2.1:6443", "");
+    let tree = Tree::new("live", &[("/etc/default/kubelet", "KUBELET_EXTRA_ARGS=--node-ip=192.0.2.7\n"), ("/kubelet.conf", &secret)]);
+    let kubelet_conf = tree.path("/kubelet.conf");
+    fs::set_permissions(&kubelet_conf, fs::Permissions::from_mode(0o640)).unwrap();
     let program = tree.path("kubelet");
     fs::write(&program, "#!/bin/sh\nread line\n").unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let mut child = Command::new(&program)
+        .arg(format!("--kubeconfig={}", kubelet_conf.display()))
         .args(["--config=/nowhere/live.yaml", "--node-ip=192.0.2.7", "--bootstrap-token", "abcdef.0123456789abcdef"])
         .stdin(Stdio::piped())
         .spawn()
@@ -243,6 +247,9 @@ fn a_live_process_tells_its_own_flags_and_the_unit_where_they_were_written() {
     let written = format!("{}:1 --node-ip", tree.path("/etc/default/kubelet").display());
     assert_eq!(from(&kubelet.flags["node-ip"]), (&"192.0.2.7".to_owned(), written.as_str()));
     assert_eq!(kubelet.config.as_ref().unwrap().state, FileState::Missing);
+    assert_eq!(kubelet.kubeconfig.as_ref().unwrap().file.state, FileState::Valid);
+    let seen: Vec<_> = kubelet.surroundings.permissions.iter().map(|file| (file.path.as_str(), file.mode, file.secret)).collect();
+    assert_eq!(seen, [(kubelet_conf.to_str().unwrap(), 0o640, true)]);
     assert!(!serde_json::to_string(&kubelet).unwrap().contains("abcdef"), "a token is in the facts");
 }
 

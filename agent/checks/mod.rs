@@ -22,14 +22,21 @@ pub mod cni_config_missing;
 pub mod cni_config_wrong_first;
 pub mod cni_plugin_missing;
 pub mod cni_runtime_file_missing;
+mod conntrack;
+pub mod conntrack_filling;
+pub mod conntrack_full;
+pub mod cpu_starved;
 pub mod disk_filling;
 pub mod disk_pressure;
 pub mod dns_forwarding_loop;
+pub mod file_handles_exhausting;
 pub mod filesystem_read_only;
 mod filling;
 mod forecast;
 pub mod inode_pressure;
 pub mod inodes_filling;
+pub mod io_stalled;
+pub mod ip_forwarding_off;
 pub mod journal_unreadable;
 pub mod journal_volatile;
 mod kubelet;
@@ -47,6 +54,8 @@ pub mod kubelet_swap_blocks;
 mod log;
 pub mod memory_draining;
 pub mod memory_pressure;
+pub mod memory_pressure_soft;
+pub mod memory_stalled;
 pub mod node_name_mismatch;
 pub mod node_not_joined;
 pub mod node_not_kubernetes;
@@ -58,6 +67,7 @@ mod pressure;
 pub mod resolv_conf_missing;
 pub mod resolv_conf_truncated;
 pub mod sandbox_image_missing;
+mod stall;
 pub mod static_pod_path_missing;
 pub mod swap_enabled;
 mod unit;
@@ -126,6 +136,14 @@ pub const ALL: &[&Check] = &[
     &disk_filling::CHECK,
     &inodes_filling::CHECK,
     &memory_draining::CHECK,
+    &memory_pressure_soft::CHECK,
+    &memory_stalled::CHECK,
+    &io_stalled::CHECK,
+    &cpu_starved::CHECK,
+    &file_handles_exhausting::CHECK,
+    &conntrack_full::CHECK,
+    &conntrack_filling::CHECK,
+    &ip_forwarding_off::CHECK,
     &oom_kill_system::CHECK,
     &oom_kill::CHECK,
     &sandbox_image_missing::CHECK,

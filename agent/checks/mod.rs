@@ -41,6 +41,7 @@ pub mod journal_unreadable;
 pub mod journal_volatile;
 mod kubelet;
 pub mod kubelet_client_ca_missing;
+pub mod kubelet_config_exposed;
 pub mod kubelet_config_invalid;
 pub mod kubelet_config_missing;
 pub mod kubelet_config_unknown_field;
@@ -96,6 +97,7 @@ pub const ALL: &[&Check] = &[
     &kubelet_config_missing::CHECK,
     &kubelet_config_invalid::CHECK,
     &kubelet_config_unknown_field::CHECK,
+    &kubelet_config_exposed::CHECK,
     &kubelet_client_ca_missing::CHECK,
     &kubelet_kubeconfig_missing::CHECK,
     &kubelet_kubeconfig_invalid::CHECK,

@@ -98,6 +98,10 @@ pub struct Surroundings {
     /// What lies at `resolvConf`, unless that is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolver: Option<Resolver>,
+    /// Who may read and write the kubelet's configuration files and kubeconfigs; absent where no node runs, for a copy of a
+    /// disk keeps no owners.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permissions: Vec<Permissions>,
     /// Who listens on the kubelet's ports while the kubelet does not run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<Listener>,
@@ -105,6 +109,17 @@ pub struct Surroundings {
     /// API server's own manifest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub api_servers: Vec<Sourced<String>>,
+}
+
+/// Owner and mode of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Permissions {
+    pub path: String,
+    pub uid: u32,
+    /// The nine bits, as chmod(1) takes them.
+    pub mode: u32,
+    /// A key, a token or a password stands in it.
+    pub secret: bool,
 }
 
 /// A listening TCP socket.

@@ -24,6 +24,7 @@ pub static CHECK: Check = Check {
         &super::certificate_wrong_user::CHECK,
         &super::certificate_untrusted_issuer::CHECK,
         &super::certificate_invalid::CHECK,
+        &super::certificate_key_mismatch::CHECK,
         &super::filesystem_read_only::CHECK,
         &super::disk_pressure::CHECK,
         &super::inode_pressure::CHECK,

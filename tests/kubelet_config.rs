@@ -1,5 +1,6 @@
 //! The kubelet's effective configuration, read from trees as nodes have them, from recorded files and from a live process.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
@@ -48,6 +49,39 @@ impl Tree {
 impl Drop for Tree {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Tree {
+    /// The healthy worker of the fixture nodes, with one text of a file replaced by another.
+    fn worker(name: &str, file: &str, old: &str, new: &str) -> Self {
+        let tree = Self::new(name, &[]);
+        let base = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/nodes/_worker/root/.");
+        assert!(Command::new("cp").arg("-a").arg(base).arg(&tree.0).status().unwrap().success());
+        let text = fs::read_to_string(tree.path(file)).unwrap();
+        assert!(text.contains(old), "{file} has no {old:?}");
+        fs::write(tree.path(file), text.replace(old, new)).unwrap();
+        tree
+    }
+
+    /// What the program finds: code → its commands.
+    fn findings(&self) -> BTreeMap<String, Vec<String>> {
+        let output = Command::new(env!("CARGO_BIN_EXE_nodetriage")).args(["--output", "json", "--node-name", "node1", "--root"]).arg(&self.0).output().unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let commands = |finding: &serde_json::Value| serde_json::from_value(finding["remedy"].clone()).unwrap();
+        report["findings"].as_array().unwrap().iter().map(|finding| (finding["code"].as_str().unwrap().to_owned(), commands(finding))).collect()
+    }
+
+    /// Runs a command of a report on this tree: the paths that are words of it are the tree's.
+    fn mend(&self, command: &str) {
+        let mut here = command.trim_end_matches(" && systemctl restart kubelet").to_owned();
+        for (before, dir) in [' ', '\''].into_iter().flat_map(|before| ["/etc/", "/var/lib/"].map(|dir| (before, dir))) {
+            here = here.replace(&format!("{before}{dir}"), &format!("{before}{}{dir}", self.0.display()));
+        }
+        assert_ne!(here, command, "no path of the tree is in it, so it would be run on this machine");
+        let command = here;
+        let done = Command::new("sh").args(["-ec", &command]).output().unwrap();
+        assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
     }
 }
 
@@ -340,4 +374,55 @@ fn a_running_node_tells_its_swap_and_cgroups() {
     assert!(matches!(around.cgroup_version, Some(1 | 2)));
     let hostname = fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_lowercase();
     assert!(around.node_name.is_some_and(|name| name.value == hostname || name.source.ends_with("--hostname-override")));
+}
+
+#[test]
+fn the_commands_of_the_report_mend_what_they_are_for() {
+    let stub = "/run/systemd/resolve/stub-resolv.conf";
+    let resolved = |tree: &Tree| {
+        fs::create_dir_all(tree.path("/run/systemd/resolve")).unwrap();
+        fs::write(tree.path("/run/systemd/resolve/resolv.conf"), "nameserver 192.0.2.53\n").unwrap();
+        fs::write(tree.path(stub), "nameserver 127.0.0.53\n").unwrap();
+    };
+    let path = Tree::worker("mend-ca-path", CONFIG, "pki/ca.crt", "pki/CA (old).crt");
+    let file = Tree::worker("mend-ca-file", "/etc/kubernetes/pki/ca.crt", "-----BEGIN CERTIFICATE-----", "-----BEGIN NOTHING-----");
+    let plain = Tree::worker("mend-ca-plain", CONFIG, "pki/ca.crt", "pki/WRONG.crt");
+    let pods = Tree::worker("mend-static-pods", CONFIG, "/etc/kubernetes/manifests", "/etc/kubernetes/static pods");
+    let dns = Tree::worker("mend-dns", "/etc/resolv.conf", "192.0.2.53", "127.0.0.53");
+    let set = Tree::worker("mend-dns-set", CONFIG, "rotateCertificates", &format!("resolvConf: {stub}\nrotateCertificates"));
+    resolved(&dns);
+    resolved(&set);
+    let port = Tree::worker("mend-port", "/etc/kubernetes/kubelet.conf", ":6443", ":6553");
+    fs::write(port.path("/etc/kubernetes/admin.conf"), kubeconfig("https://192.0.2.1:6443", "")).unwrap();
+    for (tree, code) in [
+        (&file, "kubelet-client-ca-missing"),
+        (&plain, "kubelet-client-ca-missing"),
+        (&pods, "static-pod-path-missing"),
+        (&dns, "dns-forwarding-loop"),
+        (&set, "dns-forwarding-loop"),
+        (&port, "api-server-endpoint-mismatch"),
+    ] {
+        let before = tree.findings();
+        let commands = before.get(code).unwrap_or_else(|| panic!("{}: {code} is not among {before:?}", tree.0.display()));
+        tree.mend(&commands[0]);
+        assert!(!tree.findings().contains_key(code), "{code} is not mended by {}", commands[0]);
+    }
+    // A path that a shell or sed would take for something else is left to the editor.
+    let careful = &path.findings()["kubelet-client-ca-missing"][0];
+    assert_eq!(careful, "vi +9 /var/lib/kubelet/config.yaml && systemctl restart kubelet");
+}
+
+#[test]
+fn the_command_for_fstab_switches_off_swap_and_nothing_else() {
+    let fstab = "# /etc/fstab\nUUID=1 / ext4 defaults 0 1\n/swap.img\tnone\tswap\tsw\t0\t0\n#/old none swap sw 0 0\n/dev/sdb1 /swap ext4 defaults 0 2\n";
+    let tree = Tree::new("fstab", &[("/etc/fstab", fstab)]);
+    let golden = include_str!("nodes/kubelet-swap-blocks/report.json");
+    let report: serde_json::Value = serde_json::from_str(golden).unwrap();
+    let commands = report["findings"][0]["remedy"].as_array().unwrap();
+    let command = commands.iter().filter_map(|command| command.as_str()).find(|command| command.contains("fstab")).unwrap();
+    tree.mend(command);
+    let expected = fstab.replace("/swap.img", "# /swap.img");
+    assert_eq!(fs::read_to_string(tree.path("/etc/fstab")).unwrap(), expected);
+    tree.mend(command);
+    assert_eq!(fs::read_to_string(tree.path("/etc/fstab")).unwrap(), expected, "twice is once");
 }

@@ -54,6 +54,7 @@ fn everything(lab: &Lab, daemon: &Daemon) {
     unit_states(&node);
     unit_files(&node);
     crash_loop(&node);
+    journal(&node);
     certificates(&node);
     cni(&node);
 }
@@ -88,6 +89,8 @@ fn unit_states(node: &Node) {
     node.mended("systemctl start kubelet");
     node.shows("systemctl stop containerd", "unit-inactive containerd.service", &[]);
     node.mended("systemctl start containerd");
+    node.shows("systemctl stop kube-proxy", "unit-inactive kube-proxy.service", &[]);
+    node.mended("systemctl start kube-proxy");
     // Restart=always: killed once, it was restarted once.
     node.shows("systemctl kill --signal=KILL kubelet", "unit-crash-looping kubelet.service", &[]);
     node.mended("systemctl restart kubelet");
@@ -122,6 +125,13 @@ fn crash_loop(node: &Node) {
         node.daemon.wait_for(Instant::now(), "the kubelet's last words", quoted);
     }
     node.mended(&format!("sed -i s,pki/nosuch.crt,pki/ca.crt, {CONFIG} && systemctl restart kubelet"));
+}
+
+/// What only the kubelet knows, it says; and not the one that was restarted since.
+fn journal(node: &Node) {
+    node.lab.sh("until grep -qs ^/usr/bin/kubelet /proc/$(systemctl show -P MainPID kubelet)/cmdline; do :; done");
+    node.shows("systemctl kill --signal=USR1 kubelet", "kubelet-pleg-unhealthy kubelet.service", &[]);
+    node.mended("systemctl restart kubelet");
 }
 
 /// Scenario 5, and its mending as the kubelet does it: another file, and the symlink renamed into place.

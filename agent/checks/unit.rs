@@ -121,10 +121,10 @@ fn runtimes(facts: &Facts, embedded: bool) -> Vec<&'static str> {
     named.into_iter().filter(|name| !embedded || unit(name).is_some_and(Unit::is_installed)).collect()
 }
 
-/// The unit of the runtime that the kubelet uses.
-pub(super) fn runtime(facts: &Facts, config: &Config) -> Result<String, Blind> {
-    let units = needed(facts, config)?;
-    Ok(units.iter().find(|unit| component(&unit.name) == Component::Runtime).map_or("containerd.service", |unit| &unit.name).to_owned())
+/// The unit of the runtime that the kubelet uses, or the usual one where nothing tells.
+pub(super) fn runtime(facts: &Facts, config: &Config) -> String {
+    let units = needed(facts, config).unwrap_or_default();
+    units.iter().find(|unit| component(&unit.name) == Component::Runtime).map_or("containerd.service", |unit| &unit.name).to_owned()
 }
 
 pub(super) fn component(name: &str) -> Component {
@@ -181,7 +181,7 @@ pub(super) fn state(unit: &Unit, active: &Active, now: Timestamp) -> State {
 }
 
 fn was_restarted(active: &Active) -> bool {
-    active.restarts.map_or(!active.restarts_seen.is_empty(), |restarts| restarts > 0)
+    active.restarts() > 0
 }
 
 /// When the present run began.

@@ -1,5 +1,7 @@
 //! What the kubelet's configuration meets on the machine: its name, swap, cgroups, the resolver, other users of the API server.
 
+use std::path::Path;
+
 use nix::fcntl::OFlag;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
 
@@ -43,9 +45,12 @@ fn node_name(host: &Host, kubelet: &Kubelet) -> Option<Sourced<String>> {
         let text = host.read_text(path, 1 << 12).ok()?;
         Some(Sourced::new(text, path)).filter(|name| !name.value.trim().is_empty())
     };
-    // A disk has no kernel; its hostname is the one it will boot with.
     let given = kubelet.flags.get("hostname-override").cloned();
-    let name = given.or_else(|| named("/proc/sys/kernel/hostname")).or_else(|| named("/etc/hostname"))?;
+    // The kernel tells whoever asks the name of his own UTS namespace, and a pod has one of its own. The static name is
+    // that of the machine, unless it is none (hostnamed: a name from the network is preferred to localhost).
+    let kernel = || named("/proc/sys/kernel/hostname").filter(|_| host.path() == Path::new("/"));
+    let written = || named("/etc/hostname").filter(|name| !name.value.trim_start().starts_with("localhost"));
+    let name = given.or_else(kernel).or_else(written)?;
     Some(Sourced::new(name.value.trim().to_lowercase(), name.source)).filter(|name| !name.value.is_empty())
 }
 

@@ -64,7 +64,7 @@ const DEFAULTS: [(&str, &[(&str, &str)]); 5] = [
 ];
 
 /// The flags whose values are kept; none of them carries a secret (`cmd/kubelet/app/options/options.go`).
-const KEPT: [&str; 29] = [
+const KEPT: [&str; 31] = [
     "address",
     "bootstrap-kubeconfig",
     "cert-dir",
@@ -83,6 +83,7 @@ const KEPT: [&str; 29] = [
     "healthz-port",
     "image-gc-high-threshold",
     "image-gc-low-threshold",
+    "kube-reserved",
     "kubeconfig",
     "max-pods",
     "node-ip",
@@ -91,6 +92,7 @@ const KEPT: [&str; 29] = [
     "port",
     "resolv-conf",
     "root-dir",
+    "system-reserved",
     "tls-cert-file",
     "tls-private-key-file",
     "v",

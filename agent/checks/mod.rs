@@ -5,13 +5,20 @@
 
 pub mod api_server_endpoint_mismatch;
 mod certificate;
+pub mod certificate_address_missing;
+pub mod certificate_embedded_stale;
 pub mod certificate_expired;
 pub mod certificate_expiring;
 pub mod certificate_expiring_soon;
 pub mod certificate_invalid;
+pub mod certificate_key_exposed;
+pub mod certificate_key_mismatch;
 pub mod certificate_not_yet_valid;
+pub mod certificate_outlives_issuer;
+pub mod certificate_rotation_overdue;
 pub mod certificate_untrusted_issuer;
 pub mod certificate_wrong_group;
+pub mod certificate_wrong_usage;
 pub mod certificate_wrong_user;
 pub mod cgroup_v1_refused;
 mod cni;
@@ -123,6 +130,13 @@ pub const ALL: &[&Check] = &[
     &certificate_wrong_user::CHECK,
     &certificate_untrusted_issuer::CHECK,
     &certificate_invalid::CHECK,
+    &certificate_key_mismatch::CHECK,
+    &certificate_wrong_usage::CHECK,
+    &certificate_rotation_overdue::CHECK,
+    &certificate_embedded_stale::CHECK,
+    &certificate_outlives_issuer::CHECK,
+    &certificate_address_missing::CHECK,
+    &certificate_key_exposed::CHECK,
     &cni_config_missing::CHECK,
     &cni_config_invalid::CHECK,
     &cni_config_invalid_shadowed::CHECK,

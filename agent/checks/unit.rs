@@ -45,6 +45,7 @@ pub(super) static STOPS_A_UNIT: &[&Check] = units_that_do_not_run![
     super::certificate_wrong_user::CHECK,
     super::certificate_untrusted_issuer::CHECK,
     super::certificate_invalid::CHECK,
+    super::certificate_key_mismatch::CHECK,
     super::filesystem_read_only::CHECK,
     super::disk_pressure::CHECK,
     super::inode_pressure::CHECK,

@@ -1,5 +1,7 @@
 //! The kernel's own limits, and how long work waits.
 
+use std::path::Path;
+
 use super::{not_running, text};
 use crate::facts::Blind;
 use crate::facts::pressure::{Stall, Stalls, Usage};
@@ -62,14 +64,16 @@ fn number(host: &Host, path: &str) -> Result<Option<u64>, Blind> {
 /// its interfaces can be read without privilege: ours are its own, or we are somewhere else.
 fn own_network(host: &Host) -> Result<(), Blind> {
     not_running(host)?;
-    let interfaces = |path: &str| -> Result<Vec<String>, Blind> {
-        let table = text(host, path)?;
-        let mut names: Vec<_> = table.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect();
-        names.sort();
-        Ok(names)
-    };
-    if interfaces("/proc/1/net/dev")? == interfaces("/proc/self/net/dev")? {
+    let ours = Host::open(Path::new("/")).map_err(|error| Blind::new(format!("our own root: {error}")))?;
+    if interfaces(&text(host, "/proc/1/net/dev")?) == interfaces(&text(&ours, "/proc/self/net/dev")?) {
         return Ok(());
     }
     Err(Blind::new("the network seen from here is that of a container, not the node's").grant("hostNetwork: true"))
+}
+
+/// The names in /proc/PID/net/dev, sorted.
+fn interfaces(table: &str) -> Vec<&str> {
+    let mut names: Vec<_> = table.lines().filter_map(|line| Some(line.split_once(':')?.0.trim())).collect();
+    names.sort_unstable();
+    names
 }

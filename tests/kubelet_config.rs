@@ -184,6 +184,14 @@ fn a_flag_beats_a_drop_in_beats_the_file_beats_the_default() {
 }
 
 #[test]
+fn without_a_bus_the_unit_files_tell() {
+    let tree = with_unit("no-bus", "KUBELET_EXTRA_ARGS=--config=/etc/kubelet.yaml\n", &[("/etc/kubelet.yaml", HEAD)]);
+    let kubelet = observe::kubelet::observe(&tree.host(), &Observed::Unknown(Blind::new("no bus")));
+    assert_eq!(kubelet.command_line_source, "kubelet.service ExecStart");
+    assert_eq!(kubelet.config.unwrap().state, FileState::Valid);
+}
+
+#[test]
 fn eviction_thresholds_replace_or_merge_as_the_kubelet_has_it() {
     let only = configured("evict-only", &format!("{HEAD}evictionHard:\n  nodefs.available: 1Gi\n  memory.available: 0%\n"));
     assert_eq!(hard(&only), [("nodefs.available", ThresholdValue::Quantity(1 << 30), "/var/lib/kubelet/config.yaml:4")]);

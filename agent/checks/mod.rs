@@ -57,6 +57,7 @@ pub mod kubelet_kubeconfig_invalid;
 pub mod kubelet_kubeconfig_missing;
 pub mod kubelet_pleg_unhealthy;
 pub mod kubelet_port_in_use;
+pub mod kubelet_reservation_exceeds_capacity;
 pub mod kubelet_swap_blocks;
 mod log;
 pub mod memory_draining;
@@ -112,6 +113,7 @@ pub const ALL: &[&Check] = &[
     &kubelet_pleg_unhealthy::CHECK,
     &kubelet_port_in_use::CHECK,
     &api_server_endpoint_mismatch::CHECK,
+    &kubelet_reservation_exceeds_capacity::CHECK,
     &kubelet_swap_blocks::CHECK,
     &swap_enabled::CHECK,
     &cgroup_v1_refused::CHECK,

@@ -75,6 +75,9 @@ pub struct Kubelet {
     /// The soft eviction thresholds in effect, one a signal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub eviction_soft: Vec<EvictionThreshold>,
+    /// Memory set aside by `systemReserved` and `kubeReserved`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reserved_memory: Vec<Reservation>,
     /// `mergeDefaultEvictionSettings`: thresholds the file leaves out keep their defaults.
     pub merge_default_eviction_settings: Sourced<bool>,
     pub surroundings: Surroundings,
@@ -129,6 +132,14 @@ pub struct Listener {
     /// The process that holds it: pid and `comm`; absent where processes' descriptors may not be seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<(u32, String)>,
+}
+
+/// Memory that pods do not get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// `systemReserved` or `kubeReserved`.
+    pub field: String,
+    pub bytes: Sourced<u64>,
 }
 
 /// A swap device or file in use.

@@ -48,13 +48,15 @@ const RANGES: [(&str, i64, i64); 21] = [
 ];
 
 /// Words, of which one must be chosen. An empty string is the default.
-const WORDS: [(&[&str], &[&str]); 10] = [
+const WORDS: [(&[&str], &[&str]); 12] = [
     (&["topologyManagerPolicy"], &["none", "best-effort", "restricted", "single-numa-node"]),
     (&["topologyManagerScope"], &["container", "pod"]),
     (&["hairpinMode"], &["none", "hairpin-veth", "promiscuous-bridge"]),
     (&["memorySwap", "swapBehavior"], &["LimitedSwap", "NoSwap", "UnlimitedSwap"]),
     (&["cpuManagerPolicy"], &["none", "static"]),
     (&["memoryManagerPolicy"], &["None", "Static"]),
+    (&["memoryReservationPolicy"], &["None", "TieredReservation"]),
+    (&["imagePullCredentialsVerificationPolicy"], &["NeverVerify", "NeverVerifyPreloadedImages", "NeverVerifyAllowlistedImages", "AlwaysVerify"]),
     (&["authorization", "mode"], &["AlwaysAllow", "Webhook"]),
     (&["configMapAndSecretChangeDetectionStrategy"], &["Get", "Cache", "Watch"]),
     (&["logging", "format"], &["text", "json"]),
@@ -276,6 +278,17 @@ fn logs(config: &Node, refused: &mut Vec<Refusal>) {
 }
 
 fn others(config: &Node, refused: &mut Vec<Refusal>) {
+    // Outside of these bounds with their feature gates, and without them.
+    let spans: [(&[&str], i64, i64, &str); 2] = [
+        (&["cpuCFSQuotaPeriod"], 1_000_000, 1_000_000_000, "1ms to 1s"),
+        (&["crashLoopBackOff", "maxContainerRestartPeriod"], 1_000_000_000, 300_000_000_000, "1s to 300s"),
+    ];
+    for (path, least, most, range) in spans {
+        let span = config.find(path).and_then(|node| Some((node, duration(node.text()?)?)));
+        if let Some((node, _)) = span.filter(|(_, span)| !(least..=most).contains(span)) {
+            refused.push((node.at.clone(), format!("{} is {node}, where {range} is expected", path.join("."))));
+        }
+    }
     let factor = config.find(&["memoryThrottlingFactor"]);
     if let Some(node) = factor.filter(|node| node.number().is_some_and(|factor| factor <= 0.0 || factor > 1.0)) {
         refused.push((node.at.clone(), format!("memoryThrottlingFactor is {node}, where more than 0 and at most 1 is expected")));
@@ -334,6 +347,9 @@ mod tests {
             ("podLogsDir: var/log", "1: podLogsDir is \"var/log\", where an absolute path of ASCII without . and .. is expected"),
             ("registerWithTaints:\n- {key: a, effect: Never}", "2: a taint's effect is \"Never\", where NoSchedule, PreferNoSchedule or NoExecute is expected"),
             ("reservedMemory:\n- numaNode: 0\n  limits: {memory: \"0\"}", "3: reservedMemory.memory is \"0\", where an amount above 0 is expected"),
+            ("cpuCFSQuotaPeriod: 5s", "1: cpuCFSQuotaPeriod is \"5s\", where 1ms to 1s is expected"),
+            ("crashLoopBackOff:\n  maxContainerRestartPeriod: 10m", "2: crashLoopBackOff.maxContainerRestartPeriod is \"10m\", where 1s to 300s is expected"),
+            ("memoryReservationPolicy: Some", "1: memoryReservationPolicy is \"Some\", where None or TieredReservation is expected"),
             ("authorization: {mode: RBAC}", "1: authorization.mode is \"RBAC\", where AlwaysAllow or Webhook is expected"),
         ] {
             assert_eq!(refused(text), [expected], "{text}");

@@ -26,6 +26,7 @@ pub(super) enum Mend {
     CaFile(String),
     /// k3s and RKE2 renew what is about to expire when they start; their directory's name is `k3s` or `rke2`.
     Rancher(&'static str),
+    RancherCa,
     MicroK8s,
     /// The node's clock.
     Clock,
@@ -137,6 +138,7 @@ fn is_vouched_for_by_nobody(place: &Place, certificate: &Certificate) -> bool {
 fn mend(facts: &Facts, place: &Place) -> Mend {
     let below = |dir: &str| place.path.starts_with(dir);
     match place.role {
+        role if role.is_ca() && below("/var/lib/rancher/") => Mend::RancherCa,
         _ if below("/var/lib/rancher/k3s/") => Mend::Rancher("k3s"),
         _ if below("/var/lib/rancher/rke2/") => Mend::Rancher("rke2"),
         _ if below("/var/snap/microk8s/") => Mend::MicroK8s,
@@ -363,6 +365,7 @@ fn commands(facts: &Facts, mend: &Mend, places: &[&Place]) -> Vec<String> {
         Mend::Ca(_) => places.first().map_or_else(Vec::new, |place| ca(facts, &place.path)),
         Mend::CaFile(path) => ca(facts, path),
         Mend::Rancher(name) => vec![format!("systemctl restart {}", rancher_unit(facts, name))],
+        Mend::RancherCa => vec!["# docs.k3s.io, docs.rke2.io: certificate rotate-ca".to_owned()],
         Mend::MicroK8s => vec!["microk8s refresh-certs --cert server.crt".to_owned(), "microk8s refresh-certs --cert front-proxy-client.crt".to_owned()],
         Mend::Clock => vec!["timedatectl status".to_owned(), "chronyc makestep || systemctl restart systemd-timesyncd".to_owned()],
         Mend::Other(path) => vec![format!("openssl x509 -noout -subject -issuer -dates -in {}", quote(path))],
@@ -375,19 +378,27 @@ pub(super) fn replacement(facts: &Facts, place: &Place) -> Vec<String> {
     let old = if place.state == PlaceState::Missing { Vec::new() } else { vec![aside(&place.path)] };
     match (mend(facts, place), kubeadm_name(place)) {
         (Mend::KubeletClient | Mend::Kubeadm, _) if is_rotated(place) && has_a_kubeconfig_certificate(facts, place) => {
-            vec![aside(&place.path), "systemctl restart kubelet".to_owned()]
+            vec![format!("{} && systemctl restart kubelet", aside(&place.path))]
         }
         (Mend::Kubeadm, Some(name)) => {
-            let mut commands = old;
+            let mut steps = old;
+            let mut commands = Vec::new();
             match name.strip_suffix(".conf") {
-                Some(name) => commands.push(format!("kubeadm init phase kubeconfig {name}")),
+                Some(name) => steps.push(format!("kubeadm init phase kubeconfig {name}")),
                 // kubeadm makes what is missing, certificate and key together; it takes extra names from the configuration it was given.
-                None => commands.extend([aside(&key), format!("kubeadm init phase certs {name}  # with --config, if the cluster was made with one")]),
+                None => {
+                    steps.extend([aside(&key), format!("kubeadm init phase certs {name}")]);
+                    commands.push(format!("# add --config FILE to kubeadm init phase certs {name}, if the cluster was made with one"));
+                }
             }
-            commands.extend(static_pod(place).map(|pod| restart(&format!("component={pod}"))));
+            steps.extend(static_pod(place).map(|pod| restart(&format!("component={pod}"))));
+            // What fails stops the rest.
+            commands.push(steps.join(" && "));
             commands
         }
-        (Mend::KubeletServing, _) if place.path.ends_with("/kubelet.crt") => vec![aside(&place.path), aside(&key), "systemctl restart kubelet".to_owned()],
+        (Mend::KubeletServing, _) if place.path.ends_with("/kubelet.crt") => {
+            vec![[aside(&place.path), aside(&key), "systemctl restart kubelet".to_owned()].join(" && ")]
+        }
         (mend, _) => commands(facts, &mend, &[place]),
     }
 }
@@ -464,16 +475,15 @@ fn ca(facts: &Facts, path: &str) -> Vec<String> {
     let new = format!("/root/{}", file.trim_start_matches("/etc/kubernetes/pki/").replace('/', "-"));
     let key = quote(&file.replace(".crt", ".key"));
     let (file, new) = (quote(file), quote(&new));
-    let first = if facts.node.control_plane {
-        format!("openssl x509 -in {file} -signkey {key} -days 3650 -out {new}")
+    let make = format!("openssl x509 -in {file} -signkey {key} -days 3650 -out {new}");
+    let place = format!("test -s {new} && install -m 644 {new} {file}");
+    let after = "# then every node and every kubeconfig: kubernetes.io, Manual Rotation of CA Certificates".to_owned();
+    if facts.node.control_plane {
+        vec![make, place, after]
     } else {
-        format!("scp CONTROL-PLANE:{file} {new}")
-    };
-    vec![
-        first,
-        format!("test -s {new} && install -m 644 {new} {file}"),
-        "# then on every node and in every kubeconfig: kubernetes.io, Manual Rotation of CA Certificates".to_owned(),
-    ]
+        let here = format!("# then here, with {new} copied over:");
+        vec!["# on a control-plane node, unless its CA is a new one already:".to_owned(), make, here, place, after]
+    }
 }
 
 /// A server has the cluster's own certificates; on an agent only those of `agent/` lie.

@@ -1,6 +1,7 @@
 //! The certificates that programs on this node use: found from the node's configuration, parsed, and checked against the CA
 //! that must have issued them.
 
+mod distributions;
 mod found;
 mod key;
 mod kubeconfig;
@@ -61,6 +62,7 @@ pub fn observe(host: &Host, kubelet: &Kubelet, paths: &[String]) -> Certificates
     node.cluster_cas(&mut found);
     node.control_plane(&mut found);
     node.kubeconfigs(&mut found);
+    distributions::observe(host, &mut found);
     for pattern in paths {
         found.configured(pattern);
     }

@@ -42,9 +42,11 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
             output::put(&json(&look(&look_at, &loaded)?)?)?;
             Ok(0)
         }
-        Command::Diagnose { facts, settings, show } => {
-            let loaded = load(&settings)?;
-            print(&read_facts(&facts)?, &loaded.config, &show)
+        Command::Diagnose { facts, config, at, show } => {
+            let loaded = load(&Settings::file(config))?;
+            let mut facts = read_facts(&facts)?;
+            facts.certificates_at = at.map_or(facts.certificates_at, |at| at.after(facts.now));
+            print(&facts, &loaded.config, &show)
         }
         Command::Explain { code } => explain(&code),
         Command::List { output } => list(output),
@@ -80,7 +82,7 @@ fn open(config: &Config) -> anyhow::Result<Host> {
 fn look(args: &Look, loaded: &Loaded) -> anyhow::Result<Facts> {
     let host = open(&loaded.config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut facts = runtime.block_on(observe::round(&host, &loaded.config));
+    let mut facts = runtime.block_on(observe::round(&host, &loaded.config, &checks::signals()));
     // Not dropped: that would wait for a look that hangs.
     runtime.shutdown_background();
     facts.certificates_at = args.at.map_or(facts.now, |at| at.after(facts.now));

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::checks;
 use crate::config::Config;
 use crate::facts::{Domain, Facts, Node, Observation, Timestamp};
-use crate::finding::{Check, Finding, Reference, Severity};
+use crate::finding::{Check, Component, Finding, Reference, Severity};
 
 /// Version of the report's JSON form, `agent/publish/report.schema.json`.
 pub const SCHEMA: u32 = 1;
@@ -157,9 +157,12 @@ fn attribute(findings: &mut [Finding]) {
 }
 
 fn explains(cause: &Finding, effect: &Finding, check: &Check) -> bool {
-    (cause.code != effect.code || cause.subject != effect.subject)
-        && check.explained_by.iter().any(|candidate| candidate.code == cause.code)
-        && cause.component.can_break(effect.component)
+    let Some(causing) = check.explained_by.iter().find(|candidate| candidate.code == cause.code) else { return false };
+    // Where each could explain the other (units that do not run), the deeper one is the cause, up to the kubelet: the runtime's
+    // failure is the kubelet's, and what runs beside the kubelet stands by itself. Else both would have a cause, and neither be one.
+    let mutual = causing.explained_by.iter().any(|candidate| candidate.code == effect.code);
+    let deeper = cause.component < effect.component && effect.component <= Component::Kubelet;
+    cause.reference() != effect.reference() && cause.component.can_break(effect.component) && (!mutual || deeper)
 }
 
 fn is_named_by(cause: &Finding, effect: &Finding) -> bool {
@@ -167,17 +170,35 @@ fn is_named_by(cause: &Finding, effect: &Finding) -> bool {
     path.starts_with('/') && effect.evidence.iter().any(|evidence| evidence.saw.contains(path))
 }
 
-/// Roots before consequences, then the more severe, then what explains more, then what lies deeper in the node;
+/// How bad the worst is that `cause` explains, itself included.
+fn gravity(findings: &[Finding], cause: &Finding) -> Severity {
+    let mut worst = cause.severity;
+    let mut seen = vec![cause.reference()];
+    let mut next = 0;
+    while let Some(reference) = seen.get(next).cloned() {
+        for effect in findings.iter().filter(|finding| finding.explained_by.contains(&reference)) {
+            worst = worst.max(effect.severity);
+            if !seen.contains(&effect.reference()) {
+                seen.push(effect.reference());
+            }
+        }
+        next += 1;
+    }
+    worst
+}
+
+/// Roots before consequences, then the one that has the more severe consequences, then what explains more, then what lies deeper in the node;
 /// equal ones stay in the order of the catalogue and of their check, so that a report is stable.
 fn sort(findings: &mut [Finding]) {
     let mut explains: HashMap<Reference, usize> = HashMap::new();
     for cause in findings.iter().flat_map(|finding| &finding.explained_by) {
         *explains.entry(cause.clone()).or_default() += 1;
     }
+    let gravities: HashMap<Reference, Severity> = findings.iter().map(|finding| (finding.reference(), gravity(findings, finding))).collect();
     findings.sort_by_cached_key(|finding| {
         let weight = explains.get(&finding.reference()).copied().unwrap_or_default();
         let place = checks::ALL.iter().position(|check| check.code == finding.code);
-        (!finding.explained_by.is_empty(), Reverse(finding.severity), Reverse(weight), finding.component, place)
+        (!finding.explained_by.is_empty(), Reverse(gravities.get(&finding.reference()).copied()), Reverse(weight), finding.component, place)
     });
 }
 
@@ -191,6 +212,12 @@ impl Report {
     pub fn explained_by<'a>(&'a self, cause: &'a Finding) -> impl Iterator<Item = &'a Finding> {
         let cause = cause.reference();
         self.findings.iter().filter(move |finding| finding.explained_by.contains(&cause))
+    }
+
+    /// How bad the worst is that `finding` explains, itself included.
+    #[must_use]
+    pub fn gravity(&self, finding: &Finding) -> Severity {
+        gravity(&self.findings, finding)
     }
 
     #[must_use]
@@ -218,8 +245,9 @@ mod tests {
         fn visit<'a>(check: &'a Check, path: &mut Vec<&'a str>) {
             assert!(!path.contains(&check.code), "a cycle of causes: {} → {}", path.join(" → "), check.code);
             path.push(check.code);
-            // A check may explain another subject of its own: one expired certificate another's.
-            check.explained_by.iter().filter(|cause| cause.code != check.code).for_each(|cause| visit(cause, path));
+            // Of two checks that explain each other, or themselves, the subjects' components decide.
+            let one_way = |cause: &&&Check| cause.explained_by.iter().all(|mutual| mutual.code != check.code);
+            check.explained_by.iter().filter(one_way).for_each(|cause| visit(cause, path));
             path.pop();
         }
         for check in checks::ALL {

@@ -56,6 +56,8 @@ pub enum Component {
     KubeProxy,
     /// The pods: what harms them alone.
     Workloads,
+    /// What was asked to be watched besides.
+    Other,
 }
 
 impl Component {
@@ -68,7 +70,7 @@ impl Component {
                 Self::Runtime => matches!(other, Self::Kubelet | Self::Network | Self::ControlPlane | Self::KubeProxy),
                 Self::Kubelet => matches!(other, Self::ControlPlane),
                 Self::ControlPlane => matches!(other, Self::Kubelet | Self::KubeProxy),
-                Self::KubeProxy | Self::Network | Self::Workloads => false,
+                Self::KubeProxy | Self::Network | Self::Workloads | Self::Other => false,
             }
     }
 }

@@ -2,12 +2,19 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use nodetriage::observe::journal::export;
+use nodetriage::checks;
+use nodetriage::config::Config;
+use nodetriage::diagnose::diagnose;
+use nodetriage::facts::{Facts, Journal, Node, Observed};
+use nodetriage::observe::host::Host;
 use nodetriage::observe::journal::file::Direction;
 use nodetriage::observe::journal::reader::{Filter, Reader};
+use nodetriage::observe::journal::{self, export};
 
 /// Unpacks tests/data/journal/NAME.tar.xz, with the crate that the reader itself uses.
 fn sample(name: &str) -> PathBuf {
@@ -71,4 +78,164 @@ fn assert_same(ours: &[u8], golden: &[u8], path: &Path) {
         let around = |bytes: &[u8]| String::from_utf8_lossy(&bytes[at.saturating_sub(80).min(bytes.len())..(at + 80).min(bytes.len())]).into_owned();
         panic!("{} differs at byte {at}:\n  ours       {}\n  journalctl {}", path.display(), around(ours), around(golden));
     }
+}
+
+/// A node whose disk holds that journal and nothing else.
+fn node(journal: &Path) -> Host {
+    let root = journal.with_extension("root");
+    let directory = root.join("var/log/journal/7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f");
+    fs::create_dir_all(&directory).unwrap();
+    fs::copy(journal, directory.join("system.journal")).unwrap();
+    Host::open(&root).unwrap()
+}
+
+fn look(host: &Host) -> Journal {
+    journal::observe(host, &Config::default(), &checks::signals()).unwrap()
+}
+
+/// What the checks of log lines say of a node that has this journal.
+fn codes(journal: Journal) -> Vec<String> {
+    let now = journal.until.unwrap();
+    let mut facts = Facts::unobserved(now, Node { signs: vec!["/etc/kubernetes/kubelet.conf".to_owned()], ..Node::default() });
+    facts.journal = Observed::Known(journal);
+    diagnose(&facts, &Config::default()).findings.into_iter().map(|finding| finding.code).collect()
+}
+
+#[test]
+fn recorded_logs_are_judged() {
+    // Name, codes, and what the last words must hold; nothing may be said of the healthy ones.
+    let cases: [(&str, &[&str], &str); 22] = [
+        ("kubelet-1.36.2-healthy-v0", &[], ""),
+        ("kubelet-1.36.2-standalone-healthy", &[], ""),
+        ("kube-proxy-1.36.2-healthy", &[], ""),
+        ("kubelet-1.36.2-flag-unknown", &["kubelet-flag-unknown"], "unknown flag: --network-plugin"),
+        ("kubelet-1.20.2-flag-unknown", &["kubelet-flag-unknown"], "server.go:156] unknown flag: --network-plugin-mtu-x"),
+        ("kubelet-1.36.2-pleg-runtime-hangs", &["kubelet-pleg-unhealthy"], "Container garbage collection failed"),
+        // The runtime came back, but the last line says that it is down again.
+        ("kubelet-1.36.2-timeline", &[], "container runtime is down"),
+        ("kubelet-1.20.2-ca-missing", &[], "unable to load client CA file /etc/kubernetes/pki/nosuch.crt"),
+        ("kubelet-1.20.2-config-missing", &[], "failed to load Kubelet config file /var/lib/kubelet/nosuch-config.yaml"),
+        ("kubelet-1.20.2-swap-on", &[], "running with swap on is not supported"),
+        ("kubelet-1.36.2-ca-missing", &[], "failed to run Kubelet: open /etc/kubernetes/pki/nosuch.crt"),
+        ("kubelet-1.36.2-cert-expired-kubeadm", &[], "unable to load bootstrap kubeconfig"),
+        ("kubelet-1.36.2-config-missing", &[], "failed to load kubelet config file, path: /var/lib/kubelet/nosuch-config.yaml"),
+        ("kubelet-1.36.2-feature-gate-unknown", &[], ""),
+        ("kubelet-1.36.2-inotify-instances", &[], "inotify_init: too many open files"),
+        ("kubelet-1.36.2-kubelet-cri-socket-missing", &[], "validate CRI v1 runtime API for endpoint"),
+        ("kubelet-1.36.2-port-10250-in-use", &[], "listen tcp 0.0.0.0:10250: bind: address already in use"),
+        ("kubelet-1.36.2-protect-kernel-defaults", &[], "invalid kernel flag: kernel/panic, expected value: 10"),
+        ("kubelet-1.36.2-swap-on", &[], "failed to run Kubelet: running with swap on is not supported"),
+        ("kube-proxy-1.36.2-config-missing", &[], "open /var/lib/kube-proxy/config.conf: no such file or directory"),
+        ("kube-proxy-1.36.2-iptables-missing", &[], "iptables is not available on this host"),
+        ("kube-proxy-1.20.2-config-bad-yaml", &[], "yaml: line 3: did not find expected ',' or ']'"),
+    ];
+    let dir = sample("corpus");
+    assert_eq!(files(&dir, "journal").len(), cases.len(), "a recorded log without an expectation");
+    for (name, expected, words) in cases {
+        let journal = look(&node(&dir.join(format!("{name}.journal"))));
+        let unit = if name.starts_with("kubelet") { "kubelet.service" } else { "kube-proxy.service" };
+        let last = journal.last_words.get(unit).and_then(|words| words.last()).map_or("", |line| line.message.as_str()).to_owned();
+        let artefact = ["rlimit", "oom score", "oom_score_adj"].iter().any(|artefact| last.contains(artefact));
+        assert!(if words.is_empty() { last.is_empty() || artefact } else { last.contains(words) }, "{name}: last words {last:?}");
+        assert_eq!(codes(journal), expected, "{name}");
+    }
+}
+
+/// The same numbers on every machine (xorshift64*).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % end.max(1)
+    }
+}
+
+/// Damages a file where it is used; gives back what stood there.
+fn damage(file: &File, used: u64, size: u64, dice: &mut Dice) -> (u64, Vec<u8>) {
+    let tables = 3_800_000.min(used / 2);
+    let at = match dice.below(10) {
+        0..=1 => dice.below(272),
+        2..=3 => 272 + dice.below(tables),
+        _ => used - dice.below(used - tables),
+    };
+    let length = [1, 1, 4, 8, 8, 8, 64, 4096][usize::try_from(dice.below(8)).unwrap()].min(size - at);
+    let mut before = vec![0; usize::try_from(length).unwrap()];
+    file.read_exact_at(&mut before, at).unwrap();
+    let mut after = before.clone();
+    match dice.below(6) {
+        0 => after.fill(0),
+        1 => after.fill(0xff),
+        2 => after.iter_mut().for_each(|byte| *byte ^= 1 << dice.below(8)),
+        3 => after.iter_mut().for_each(|byte| *byte = u8::try_from(dice.below(256)).unwrap()),
+        _ => {
+            // A number that could be an offset, a size or a count.
+            let number = [at & !7, used & !7, size, 16, 1 << 40, u64::MAX, 3, at.saturating_sub(4096) & !7][usize::try_from(dice.below(8)).unwrap()];
+            let aligned = at & !7;
+            before = vec![0; 8];
+            after = number.to_le_bytes().to_vec();
+            file.read_exact_at(&mut before, aligned).unwrap();
+            file.write_all_at(&after, aligned).unwrap();
+            return (aligned, before);
+        }
+    }
+    file.write_all_at(&after, at).unwrap();
+    (at, before)
+}
+
+/// Reads a damaged file in every way there is; how many entries were read.
+fn read_all(path: &Path) -> usize {
+    let mut reader = Reader::default();
+    if reader.add(File::open(path).unwrap(), path.display().to_string()).is_err() {
+        return 0;
+    }
+    let kubelet = Filter::field("_SYSTEMD_UNIT", "kubelet.service");
+    let boot = Filter::field("_BOOT_ID", &"1b".repeat(16));
+    let both = Filter::And(vec![boot, Filter::Or(vec![kubelet, Filter::field("_TRANSPORT", "kernel")])]);
+    let forward = export(&mut reader, &Filter::All, Direction::Forward);
+    let backward = export(&mut reader, &Filter::All, Direction::Backward);
+    let some = export(&mut reader, &both, Direction::Forward);
+    let bytes: usize = forward.iter().chain(&backward).chain(&some).map(Vec::len).sum();
+    assert!(forward.len() <= 2_000_000 && bytes < 200 << 20, "{} entries, {bytes} bytes", forward.len());
+    forward.len()
+}
+
+/// `NODETRIAGE_MUTATIONS=100000` for a longer run.
+#[test]
+fn no_damage_makes_the_reader_panic_hang_or_grow() {
+    let rounds = std::env::var("NODETRIAGE_MUTATIONS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(2000);
+    let dir = sample("variants");
+    let names = ["bookworm-0", "forky-compact1-keyed1-zstd", "forky-compact0-keyed1-lz4", "forky-compact1-keyed0-xz"];
+    let mut dice = Dice(0x006a_6f75_726e_616c);
+    let (mut survived, mut whole, start) = (0, 0, Instant::now());
+    for round in 0..rounds {
+        let path = dir.join(format!("{}.journal", names[round % names.len()]));
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        let size = file.metadata().unwrap().len();
+        let mut tail = [0; 8];
+        file.read_exact_at(&mut tail, 136).unwrap();
+        let used = (u64::from_le_bytes(tail) + 4096).min(size - 4096);
+        let wounds: Vec<_> = (0..=dice.below(3)).map(|_| damage(&file, used, size, &mut dice)).collect();
+        let cut = (dice.below(8) == 0).then(|| dice.below(size));
+        let path = match cut {
+            None => path,
+            Some(cut) => {
+                let short = path.with_extension("short");
+                fs::copy(&path, &short).unwrap();
+                File::options().write(true).open(&short).unwrap().set_len(cut).unwrap();
+                short
+            }
+        };
+        let began = Instant::now();
+        survived += read_all(&path);
+        whole += 100;
+        assert!(began.elapsed() < Duration::from_secs(20), "round {round}: {:?}", began.elapsed());
+        for (at, before) in wounds.iter().rev() {
+            file.write_all_at(before, *at).unwrap();
+        }
+    }
+    println!("{rounds} rounds in {:?}: {survived} of {whole} entries read", start.elapsed());
+    assert!(survived * 2 > whole, "a wound costs itself only, yet {survived} of {whole} entries were read");
 }

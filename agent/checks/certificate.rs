@@ -383,13 +383,12 @@ pub(super) fn replacement(facts: &Facts, place: &Place) -> Vec<String> {
         (Mend::Kubeadm, Some(name)) => {
             let mut steps = old;
             let mut commands = Vec::new();
-            match name.strip_suffix(".conf") {
-                Some(name) => steps.push(format!("kubeadm init phase kubeconfig {name}")),
+            if let Some(name) = name.strip_suffix(".conf") {
+                steps.push(format!("kubeadm init phase kubeconfig {name}"));
+            } else {
                 // kubeadm makes what is missing, certificate and key together; it takes extra names from the configuration it was given.
-                None => {
-                    steps.extend([aside(&key), format!("kubeadm init phase certs {name}")]);
-                    commands.push(format!("# add --config FILE to kubeadm init phase certs {name}, if the cluster was made with one"));
-                }
+                steps.extend([aside(&key), format!("kubeadm init phase certs {name}")]);
+                commands.push(format!("# add --config FILE to kubeadm init phase certs {name}, if the cluster was made with one"));
             }
             steps.extend(static_pod(place).map(|pod| restart(&format!("component={pod}"))));
             // What fails stops the rest.

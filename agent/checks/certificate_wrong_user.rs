@@ -12,7 +12,7 @@ pub static CHECK: Check = Check {
     severity: Severity::Critical,
     domain: Domain::Certificates,
     settle: Duration::ZERO,
-    explained_by: &[],
+    explained_by: &[&super::node_name_mismatch::CHECK],
     signals: &[],
     article: include_str!("certificate_wrong_user.md"),
     examine,

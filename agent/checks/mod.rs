@@ -3,6 +3,7 @@
 //! A check is a pure function of facts and configuration.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod api_server_endpoint_mismatch;
 mod certificate;
 pub mod certificate_address_missing;
 pub mod certificate_embedded_stale;
@@ -19,6 +20,7 @@ pub mod certificate_untrusted_issuer;
 pub mod certificate_wrong_group;
 pub mod certificate_wrong_usage;
 pub mod certificate_wrong_user;
+pub mod cgroup_v1_refused;
 mod cni;
 pub mod cni_config_ambiguous;
 pub mod cni_config_invalid;
@@ -27,21 +29,54 @@ pub mod cni_config_missing;
 pub mod cni_config_wrong_first;
 pub mod cni_plugin_missing;
 pub mod cni_runtime_file_missing;
+mod conntrack;
+pub mod conntrack_filling;
+pub mod conntrack_full;
+pub mod cpu_starved;
+pub mod disk_filling;
 pub mod disk_pressure;
+pub mod dns_forwarding_loop;
+pub mod file_handles_exhausting;
 pub mod filesystem_read_only;
+mod filling;
+mod forecast;
 pub mod inode_pressure;
+pub mod inodes_filling;
+pub mod io_stalled;
+pub mod ip_forwarding_off;
+pub mod journal_unreadable;
+pub mod journal_volatile;
 mod kubelet;
 pub mod kubelet_client_ca_missing;
+pub mod kubelet_config_exposed;
 pub mod kubelet_config_invalid;
 pub mod kubelet_config_missing;
 pub mod kubelet_config_unknown_field;
+pub mod kubelet_flag_unknown;
 pub mod kubelet_kubeconfig_invalid;
 pub mod kubelet_kubeconfig_missing;
+pub mod kubelet_pleg_unhealthy;
+pub mod kubelet_port_in_use;
+pub mod kubelet_swap_blocks;
+mod log;
+pub mod memory_draining;
 pub mod memory_pressure;
+pub mod memory_pressure_soft;
+pub mod memory_stalled;
+pub mod node_name_mismatch;
 pub mod node_not_joined;
 pub mod node_not_kubernetes;
+mod oom;
+pub mod oom_kill;
+pub mod oom_kill_system;
 pub mod pid_pressure;
 mod pressure;
+pub mod resolv_conf_missing;
+pub mod resolv_conf_truncated;
+pub mod sandbox_image_missing;
+mod stall;
+pub mod static_pod_path_missing;
+pub mod swap_enabled;
 mod unit;
 pub mod unit_crash_looping;
 pub mod unit_disabled;
@@ -51,8 +86,9 @@ pub mod unit_load_error;
 pub mod unit_masked;
 pub mod unit_missing;
 pub mod unit_needs_daemon_reload;
+pub mod unit_stuck;
 
-use crate::finding::Check;
+use crate::finding::{Check, Signal};
 
 /// Every check, in the order of the catalogue.
 pub const ALL: &[&Check] = &[
@@ -62,14 +98,28 @@ pub const ALL: &[&Check] = &[
     &unit_inactive::CHECK,
     &unit_failed::CHECK,
     &unit_crash_looping::CHECK,
+    &unit_stuck::CHECK,
     &unit_disabled::CHECK,
     &unit_needs_daemon_reload::CHECK,
     &kubelet_config_missing::CHECK,
     &kubelet_config_invalid::CHECK,
     &kubelet_config_unknown_field::CHECK,
+    &kubelet_config_exposed::CHECK,
     &kubelet_client_ca_missing::CHECK,
     &kubelet_kubeconfig_missing::CHECK,
     &kubelet_kubeconfig_invalid::CHECK,
+    &kubelet_flag_unknown::CHECK,
+    &kubelet_pleg_unhealthy::CHECK,
+    &kubelet_port_in_use::CHECK,
+    &api_server_endpoint_mismatch::CHECK,
+    &kubelet_swap_blocks::CHECK,
+    &swap_enabled::CHECK,
+    &cgroup_v1_refused::CHECK,
+    &node_name_mismatch::CHECK,
+    &static_pod_path_missing::CHECK,
+    &resolv_conf_missing::CHECK,
+    &resolv_conf_truncated::CHECK,
+    &dns_forwarding_loop::CHECK,
     &certificate_expired::CHECK,
     &certificate_expiring_soon::CHECK,
     &certificate_expiring::CHECK,
@@ -97,6 +147,22 @@ pub const ALL: &[&Check] = &[
     &disk_pressure::CHECK,
     &inode_pressure::CHECK,
     &pid_pressure::CHECK,
+    &disk_filling::CHECK,
+    &inodes_filling::CHECK,
+    &memory_draining::CHECK,
+    &memory_pressure_soft::CHECK,
+    &memory_stalled::CHECK,
+    &io_stalled::CHECK,
+    &cpu_starved::CHECK,
+    &file_handles_exhausting::CHECK,
+    &conntrack_full::CHECK,
+    &conntrack_filling::CHECK,
+    &ip_forwarding_off::CHECK,
+    &oom_kill_system::CHECK,
+    &oom_kill::CHECK,
+    &sandbox_image_missing::CHECK,
+    &journal_unreadable::CHECK,
+    &journal_volatile::CHECK,
     &node_not_joined::CHECK,
     &node_not_kubernetes::CHECK,
 ];
@@ -105,4 +171,10 @@ pub const ALL: &[&Check] = &[
 #[must_use]
 pub fn get(code: &str) -> Option<&'static Check> {
     ALL.iter().copied().find(|check| check.code == code)
+}
+
+/// Every log line that a check counts, with the check's code.
+#[must_use]
+pub fn signals() -> Vec<(&'static str, &'static Signal)> {
+    ALL.iter().flat_map(|check| check.signals.iter().map(|signal| (check.code, signal))).collect()
 }

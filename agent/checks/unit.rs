@@ -1,84 +1,282 @@
-//! What the unit checks share: which units this node needs, and how a program ended.
+//! What the unit checks share: which units this node needs, what state they are in, and how their program ended.
 
-use crate::facts::units::{Active, Unit};
-use crate::facts::{Blind, Facts};
-use crate::finding::{Component, Evidence, Finding};
+use crate::config::Config;
+use crate::facts::units::{Active, Ending, Unit};
+use crate::facts::{Blind, Facts, Timestamp};
+use crate::finding::{Check, Component, Finding};
 
-/// The units whose state matters: the kubelet, its runtime, and what else of Kubernetes is installed as a unit.
-/// A runtime that the kubelet does not use is not judged.
-pub(super) fn needed(facts: &Facts) -> Result<Vec<&Unit>, Blind> {
+/// The checks of units that do not run.
+macro_rules! units_that_do_not_run {
+    ($($also:path),* $(,)?) => {
+        &[
+            &super::unit_missing::CHECK,
+            &super::unit_masked::CHECK,
+            &super::unit_load_error::CHECK,
+            &super::unit_failed::CHECK,
+            &super::unit_stuck::CHECK,
+            &super::unit_inactive::CHECK,
+            &super::unit_crash_looping::CHECK,
+            $(&$also,)*
+        ]
+    };
+}
+
+/// What keeps a unit from being started: its own file, or the runtime it needs.
+pub(super) static KEEPS_A_UNIT_STOPPED: &[&Check] = units_that_do_not_run![];
+
+/// Every check whose finding can make a unit's program exit, or keep it from being started. Whoever adds a check of that kind
+/// adds it here.
+pub(super) static STOPS_A_UNIT: &[&Check] = units_that_do_not_run![
+    super::kubelet_config_missing::CHECK,
+    super::node_not_joined::CHECK,
+    super::kubelet_config_invalid::CHECK,
+    super::kubelet_client_ca_missing::CHECK,
+    super::kubelet_kubeconfig_missing::CHECK,
+    super::kubelet_kubeconfig_invalid::CHECK,
+    super::kubelet_flag_unknown::CHECK,
+    super::kubelet_port_in_use::CHECK,
+    super::kubelet_swap_blocks::CHECK,
+    super::cgroup_v1_refused::CHECK,
+    super::oom_kill_system::CHECK,
+    super::certificate_expired::CHECK,
+    super::certificate_not_yet_valid::CHECK,
+    super::certificate_wrong_group::CHECK,
+    super::certificate_wrong_user::CHECK,
+    super::certificate_untrusted_issuer::CHECK,
+    super::certificate_invalid::CHECK,
+    super::certificate_key_mismatch::CHECK,
+    super::filesystem_read_only::CHECK,
+    super::disk_pressure::CHECK,
+    super::inode_pressure::CHECK,
+    super::pid_pressure::CHECK,
+];
+
+const KUBELET: &str = "kubelet.service";
+/// Units of which the kubelet is a part: there is no kubelet.service, and none is missed.
+const EMBEDDED: [&str; 8] = [
+    "k3s.service",
+    "k3s-agent.service",
+    "rke2-server.service",
+    "rke2-agent.service",
+    "k0scontroller.service",
+    "k0sworker.service",
+    "snap.microk8s.daemon-kubelite.service",
+    "snap.microk8s.daemon-kubelet.service",
+];
+/// A unit that was restarted automatically counts as mended once it has run this long.
+const HOLD_SECONDS: i64 = 60;
+/// How long a queued job may take to begin, before a unit that waits for it counts as stopped.
+const QUEUED_SECONDS: i64 = 10;
+/// What a unit without a timeout is given to start or stop.
+const PATIENCE_SECONDS: u64 = 300;
+/// systemd acts on a timeout itself; it is given this long to.
+const SLACK_SECONDS: i64 = 10;
+
+/// The units whose state matters: the kubelet and its runtime, what else of Kubernetes is there to be run as a unit, and
+/// what the configuration names. A runtime that the kubelet does not use is not judged.
+pub(super) fn needed<'a>(facts: &'a Facts, config: &Config) -> Result<Vec<&'a Unit>, Blind> {
     let units = facts.units.ok()?;
     if !facts.is_kubernetes_node() {
         return Ok(Vec::new());
     }
-    let runtimes = runtimes(facts);
-    let is_runtime = |name: &str| component(name) == Component::Runtime;
-    Ok(units
-        .units
-        .iter()
-        .filter(|unit| match unit.name.as_str() {
-            "kubelet.service" => true,
-            name if is_runtime(name) => runtimes.contains(&name),
-            _ => unit.is_installed(),
-        })
-        .collect())
+    let embedded = units.units.iter().any(|unit| EMBEDDED.contains(&unit.name.as_str()) && unit.is_installed());
+    let runtimes = runtimes(facts, embedded);
+    let is_needed = |unit: &&Unit| match unit.name.as_str() {
+        name if config.units.watch.iter().any(|watched| watched == name) => true,
+        KUBELET if !embedded => true,
+        name if component(name) == Component::Runtime => runtimes.contains(&name),
+        _ => is_wanted(unit),
+    };
+    Ok(units.units.iter().filter(is_needed).collect())
 }
 
-/// The runtime's units, by the kubelet's endpoint; where that is unknown, those that are installed.
-fn runtimes(facts: &Facts) -> Vec<&'static str> {
+/// [`needed`], where what runs is known.
+pub(super) fn needed_running<'a>(facts: &'a Facts, config: &Config) -> Result<Vec<(&'a Unit, &'a Active)>, Blind> {
+    facts.units.ok()?.running()?;
+    Ok(needed(facts, config)?.into_iter().filter_map(|unit| Some((unit, unit.active.as_ref()?))).collect())
+}
+
+/// Somebody means it to run: it starts at boot, or has run since. A package may bring a kube-proxy.service that nobody uses.
+fn is_wanted(unit: &Unit) -> bool {
+    let enabled = unit.unit_file_state.starts_with("enabled") || !unit.wanted_by.is_empty();
+    let has_run = unit.active.as_ref().is_some_and(|active| active.active_enter.is_some() || active.state != "inactive");
+    unit.is_installed() && !unit.is_masked() && (enabled || has_run)
+}
+
+/// The runtime's units, by the kubelet's endpoint; where that is unknown, the one that runs, or is meant to.
+fn runtimes(facts: &Facts, embedded: bool) -> Vec<&'static str> {
     let endpoint = facts.kubelet.known().and_then(|kubelet| kubelet.container_runtime_endpoint.as_ref()).map_or("", |endpoint| endpoint.value.as_str());
-    let installed = |name: &str| facts.units.known().and_then(|units| units.get(name)).is_some_and(Unit::is_installed);
-    match endpoint {
+    let unit = |name: &str| facts.units.known().and_then(|units| units.get(name));
+    let named = match endpoint {
         e if e.contains("crio") => vec!["crio.service"],
         e if e.contains("dockerd") => vec!["cri-docker.service", "docker.service"],
-        e if e.contains("containerd/containerd.sock") && !e.contains("k3s") => vec!["containerd.service"],
-        _ => ["containerd.service", "crio.service", "cri-docker.service"].into_iter().filter(|name| installed(name)).take(1).collect(),
-    }
+        e if e.contains("/run/containerd/containerd.sock") => vec!["containerd.service"],
+        _ if embedded => ["snap.microk8s.daemon-containerd.service"].into_iter().filter(|name| unit(name).is_some_and(is_wanted)).collect(),
+        _ => {
+            let runs = |name: &&str| unit(name).and_then(|unit| unit.active.as_ref()).is_some_and(|active| active.state == "active");
+            let installed = ["containerd.service", "crio.service", "cri-docker.service"].into_iter().filter(|name| unit(name).is_some_and(Unit::is_installed));
+            installed.clone().find(runs).or_else(|| installed.clone().next()).into_iter().collect()
+        }
+    };
+    // The distributions bring their own runtime.
+    named.into_iter().filter(|name| !embedded || unit(name).is_some_and(Unit::is_installed)).collect()
+}
+
+/// The unit of the runtime that the kubelet uses, or the usual one where nothing tells.
+pub(super) fn runtime(facts: &Facts, config: &Config) -> String {
+    let units = needed(facts, config).unwrap_or_default();
+    units.iter().find(|unit| component(&unit.name) == Component::Runtime).map_or("containerd.service", |unit| &unit.name).to_owned()
 }
 
 pub(super) fn component(name: &str) -> Component {
     match name {
-        "kubelet.service" => Component::Kubelet,
+        KUBELET => Component::Kubelet,
+        name if EMBEDDED.contains(&name) => Component::Kubelet,
         "kube-proxy.service" => Component::KubeProxy,
-        "containerd.service" | "crio.service" | "docker.service" | "cri-docker.service" => Component::Runtime,
-        _ => Component::ControlPlane,
+        "containerd.service" | "crio.service" | "docker.service" | "cri-docker.service" | "snap.microk8s.daemon-containerd.service" => Component::Runtime,
+        "kube-apiserver.service" | "kube-controller-manager.service" | "kube-scheduler.service" | "etcd.service" => Component::ControlPlane,
+        _ => Component::Other,
     }
 }
 
-/// `exit code 1`, `killed by signal 9 (SIGKILL)`.
-pub(super) fn ending(active: &Active) -> String {
-    let status = active.exec_main_status;
-    match active.exec_main_code {
-        2 | 3 => match nix_signal(status) {
-            Some(name) => format!("killed by signal {status} ({name})"),
-            None => format!("killed by signal {status}"),
-        },
-        1 if status == 203 => "exit code 203: its program could not be started (EXEC)".to_owned(),
-        1 => format!("exit code {status}"),
-        _ => format!("result {}", active.result),
+/// What is the matter with a unit; at most one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It runs, or is on its way to.
+    Well,
+    Inactive,
+    Failed,
+    CrashLooping,
+    /// On its way for longer than it may take: since when, and how many seconds it may take.
+    Stuck(Timestamp, i64),
+}
+
+/// The words for one state differ by version: 252 passes through `failed` and `dead` between two starts, 257 and 262 have names
+/// for that (`failed-before-auto-restart`, `dead-before-auto-restart`, `auto-restart-queued`).
+pub(super) fn state(unit: &Unit, active: &Active, now: Timestamp) -> State {
+    let since = |time: Option<Timestamp>| time.map(|time| now.seconds_since(time));
+    let queued = active.job.is_some() && since(active.since).is_none_or(|since| since < QUEUED_SECONDS);
+    if !unit.is_installed() {
+        return State::Well;
+    }
+    if active.sub_state.contains("auto-restart") {
+        return State::CrashLooping;
+    }
+    match active.state.as_str() {
+        "inactive" | "failed" if queued => {
+            if was_restarted(active) {
+                State::CrashLooping
+            } else {
+                State::Well
+            }
+        }
+        "inactive" => State::Inactive,
+        "failed" => State::Failed,
+        _ if was_restarted(active) && began(active).is_some_and(|began| now.seconds_since(began) < HOLD_SECONDS) => State::CrashLooping,
+        "activating" => stuck(active.inactive_exit, active.start_timeout.unwrap_or(PATIENCE_SECONDS), now),
+        "reloading" | "refreshing" => stuck(active.since, active.start_timeout.unwrap_or(PATIENCE_SECONDS), now),
+        // SIGTERM and SIGKILL have a timeout each.
+        "deactivating" => stuck(active.active_exit.or(active.since), active.stop_timeout.unwrap_or(PATIENCE_SECONDS).saturating_mul(2), now),
+        _ => State::Well,
+    }
+}
+
+fn was_restarted(active: &Active) -> bool {
+    active.restarts() > 0
+}
+
+/// When the present run began.
+fn began(active: &Active) -> Option<Timestamp> {
+    active.active_enter.max(active.inactive_exit)
+}
+
+fn stuck(since: Option<Timestamp>, limit: u64, now: Timestamp) -> State {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    match since {
+        Some(since) if now.seconds_since(since) > limit.saturating_add(SLACK_SECONDS) => State::Stuck(since, limit),
+        _ => State::Well,
+    }
+}
+
+/// `exit code 1`, `killed by signal 9 (SIGKILL)`, `started too often in a row (start-limit-hit), last exit code 1`.
+pub(super) fn ending(unit: &Unit, ending: &Ending) -> String {
+    let status = ending.status;
+    let exit = match ending.code {
+        1 => exit_code(unit, status),
+        2 | 3 => signal(status).map_or_else(|| format!("killed by signal {status}"), |name| format!("killed by signal {status} ({name})")),
+        _ => String::new(),
+    };
+    let why = match ending.result.as_str() {
+        "oom-kill" => "killed by the kernel, which was out of memory (oom-kill)",
+        "timeout" => "not started or stopped in time (timeout)",
+        "watchdog" => "its watchdog got no answer (watchdog)",
+        "start-limit-hit" => "started too often in a row (start-limit-hit)",
+        "resources" => "systemd lacked a resource to start it (resources)",
+        "protocol" => "it did not say that it is ready (protocol)",
+        "core-dump" => "core dumped",
+        "" | "success" | "exit-code" | "signal" => "",
+        other => other,
+    };
+    match (why, exit.as_str()) {
+        ("", "") => format!("result {}", ending.result),
+        ("", exit) => exit.to_owned(),
+        (why, "") => why.to_owned(),
+        (why, exit) => format!("{why}, last {exit}"),
+    }
+}
+
+/// With systemd's names (systemd.exec(5), "Process Exit Codes"): above 200 the program was not even started.
+fn exit_code(unit: &Unit, status: i32) -> String {
+    let name = match status {
+        200 => "CHDIR",
+        203 => "EXEC",
+        209 => "STDOUT",
+        216 => "GROUP",
+        217 => "USER",
+        218 => "CAPABILITIES",
+        219 => "CGROUP",
+        222 => "STDERR",
+        226 => "NAMESPACE",
+        228 => "SECCOMP",
+        233 => "RUNTIME_DIRECTORY",
+        238 => "STATE_DIRECTORY",
+        243 => "CREDENTIALS",
+        255 => return "exit code 255, as after a fatal log line".to_owned(),
+        _ => return format!("exit code {status}"),
+    };
+    match unit.exec_start.first() {
+        Some(program) if status == 203 => format!("exit code 203/EXEC: {program} cannot be executed"),
+        _ => format!("exit code {status}/{name}"),
     }
 }
 
 /// signal(7), the ones that end services.
-fn nix_signal(number: i32) -> Option<&'static str> {
+fn signal(number: i32) -> Option<&'static str> {
     Some(match number {
         1 => "SIGHUP",
         2 => "SIGINT",
+        3 => "SIGQUIT",
         4 => "SIGILL",
         6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
         9 => "SIGKILL",
         11 => "SIGSEGV",
         13 => "SIGPIPE",
+        14 => "SIGALRM",
         15 => "SIGTERM",
+        24 => "SIGXCPU",
+        31 => "SIGSYS",
         _ => return None,
     })
 }
 
-/// The unit's last words as evidence, if the journal has them.
-pub(super) fn last_words(facts: &Facts, unit: &Unit, mut finding: Finding) -> Finding {
-    let line = facts.journal.known().and_then(|journal| journal.last_words.get(&unit.name)).and_then(|words| words.last());
-    if let Some(line) = line {
-        finding.evidence.push(Evidence { source: format!("{}, last {}", unit.name, line.time.clock()), saw: line.message.clone() });
-    }
-    finding
+/// The last words of the run that ended, as evidence, if the journal has them: those of this invocation, or where the unit has been
+/// started again, those spoken shortly before.
+pub(super) fn last_words(facts: &Facts, unit: &Unit, active: &Active, finding: Finding) -> Finding {
+    let words = facts.journal.known().and_then(|journal| journal.last_words.get(&unit.name));
+    let Some((words, line)) = words.and_then(|words| Some((words, words.last()?))) else { return finding };
+    let same_run = words.invocation_id.is_some() && words.invocation_id == active.invocation_id;
+    let run_before = was_restarted(active) && began(active).is_some_and(|began| (0..2 * HOLD_SECONDS).contains(&began.seconds_since(line.time)));
+    if same_run || run_before { finding.evidence(format!("{}, last {}", unit.name, line.time.clock()), line.message.clone()) } else { finding }
 }

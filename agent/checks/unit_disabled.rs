@@ -17,15 +17,17 @@ pub static CHECK: Check = Check {
     examine,
 };
 
-fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    let found = unit::needed(facts)?.into_iter().filter_map(|unit| {
+fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
+    let disabled = unit::needed_running(facts, config)?.into_iter().filter(|(unit, active)| {
+        let runs = !matches!(active.state.as_str(), "inactive" | "failed");
+        let lost_at_boot = unit.unit_file_state == "enabled-runtime" || (unit.unit_file_state == "disabled" && unit.wanted_by.is_empty());
+        runs && lost_at_boot
+    });
+    let found = disabled.map(|(unit, _)| {
         let name = unit.name.as_str();
-        let runs = unit.active.as_ref().is_none_or(|active| active.state != "inactive");
-        (unit.unit_file_state == "disabled" && runs).then(|| {
-            Finding::new(unit::component(name), name, format!("{name} will not start at boot"))
-                .evidence(format!("{name}.UnitFileState"), "disabled")
-                .remedy(format!("systemctl enable {name}"))
-        })
+        Finding::new(unit::component(name), name, format!("{name} will not start at boot"))
+            .evidence(format!("{name}.UnitFileState"), unit.unit_file_state.clone())
+            .remedy(format!("systemctl enable {name}"))
     });
     Ok(found.collect())
 }

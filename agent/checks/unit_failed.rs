@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::unit;
+use super::unit::{self, State};
 use crate::config::Config;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
@@ -11,44 +11,24 @@ pub static CHECK: Check = Check {
     severity: Severity::Critical,
     domain: Domain::Units,
     settle: Duration::ZERO,
-    explained_by: &[
-        &super::kubelet_config_missing::CHECK,
-        &super::node_not_joined::CHECK,
-        &super::kubelet_config_invalid::CHECK,
-        &super::kubelet_client_ca_missing::CHECK,
-        &super::kubelet_kubeconfig_missing::CHECK,
-        &super::kubelet_kubeconfig_invalid::CHECK,
-        &super::certificate_expired::CHECK,
-        &super::certificate_not_yet_valid::CHECK,
-        &super::certificate_wrong_group::CHECK,
-        &super::certificate_wrong_user::CHECK,
-        &super::certificate_untrusted_issuer::CHECK,
-        &super::certificate_invalid::CHECK,
-        &super::certificate_key_mismatch::CHECK,
-        &super::filesystem_read_only::CHECK,
-        &super::disk_pressure::CHECK,
-        &super::inode_pressure::CHECK,
-        &super::pid_pressure::CHECK,
-        &super::unit_missing::CHECK,
-        &super::unit_masked::CHECK,
-        &super::unit_load_error::CHECK,
-        &super::unit_inactive::CHECK,
-    ],
+    explained_by: unit::STOPS_A_UNIT,
     signals: &[],
     article: include_str!("unit_failed.md"),
     examine,
 };
 
-fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    let found = unit::needed(facts)?.into_iter().filter_map(|unit| {
+fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
+    let failed = unit::needed_running(facts, config)?.into_iter().filter(|(unit, active)| unit::state(unit, active, facts.now) == State::Failed);
+    let found = failed.map(|(unit, active)| {
         let name = unit.name.as_str();
-        let active = unit.active.as_ref().filter(|active| active.state == "failed")?;
-        let ending = unit::ending(active);
+        let ending = active.ending().map_or_else(|| "no reason is known".to_owned(), |ending| unit::ending(unit, &ending));
+        let restarts = active.restarts.filter(|restarts| *restarts > 0).map_or_else(String::new, |restarts| format!(", after {restarts} restarts"));
         let finding = Finding::new(unit::component(name), name, format!("{name} has failed: {ending}"))
             .since(active.since)
-            .evidence(format!("{name}.Result"), format!("{}, {ending}", active.result))
-            .remedy(format!("journalctl -u {name} -n 30 --no-pager; systemctl reset-failed {name} && systemctl restart {name}"));
-        Some(unit::last_words(facts, unit, finding))
+            .evidence(format!("{name}.Result"), format!("{}{restarts}", active.result))
+            .remedy(format!("journalctl -u {name} -n 30 --no-pager"))
+            .remedy(format!("systemctl reset-failed {name} && systemctl start {name}"));
+        unit::last_words(facts, unit, active, finding)
     });
     Ok(found.collect())
 }

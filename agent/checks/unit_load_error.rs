@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::unit;
 use crate::config::Config;
+use crate::facts::shell::quote;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
 
@@ -17,14 +18,15 @@ pub static CHECK: Check = Check {
     examine,
 };
 
-fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    let found = unit::needed(facts)?.into_iter().filter_map(|unit| {
+fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
+    let broken = unit::needed(facts, config)?.into_iter().filter(|unit| matches!(unit.load_state.as_str(), "error" | "bad-setting"));
+    let found = broken.map(|unit| {
         let name = unit.name.as_str();
-        matches!(unit.load_state.as_str(), "error" | "bad-setting").then(|| {
-            Finding::new(unit::component(name), name, format!("systemd cannot load {name}"))
-                .evidence(format!("{name}.LoadError"), unit.load_error.clone().unwrap_or_else(|| unit.load_state.clone()))
-                .remedy(format!("systemd-analyze verify {name}"))
-        })
+        let file = unit.fragment_path.as_deref().unwrap_or(name);
+        Finding::new(unit::component(name), name, format!("systemd cannot load {name} from {file}"))
+            .evidence(format!("{name}.LoadState"), format!("{}: {}", unit.load_state, unit.load_error.as_deref().unwrap_or("no message")))
+            .remedy(format!("systemd-analyze verify {}", quote(file)))
+            .remedy(format!("vi {} && systemctl daemon-reload && systemctl restart {name}", quote(file)))
     });
     Ok(found.collect())
 }

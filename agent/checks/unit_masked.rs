@@ -17,15 +17,17 @@ pub static CHECK: Check = Check {
     examine,
 };
 
-fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    let found = unit::needed(facts)?.into_iter().filter_map(|unit| {
+fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
+    let masked = unit::needed(facts, config)?.into_iter().filter(|unit| unit.is_masked());
+    let found = masked.map(|unit| {
         let name = unit.name.as_str();
-        unit.is_masked().then(|| {
-            Finding::new(unit::component(name), name, format!("{name} is masked: systemd refuses to start it"))
-                .evidence(format!("{name}.UnitFileState"), "masked")
-                .evidence(unit.fragment_path.clone().unwrap_or_else(|| format!("/etc/systemd/system/{name}")), "links to /dev/null")
-                .remedy(format!("systemctl unmask {name} && systemctl enable --now {name}"))
-        })
+        let runs = unit.active.as_ref().is_some_and(|active| active.state == "active");
+        let what = if runs { "systemd will refuse to start it again" } else { "systemd refuses to start it" };
+        let runtime = if unit.unit_file_state == "masked-runtime" { "--runtime " } else { "" };
+        let start = if runs { String::new() } else { format!(" && systemctl enable --now {name}") };
+        Finding::new(unit::component(name), name, format!("{name} is masked: {what}"))
+            .evidence(unit.fragment_path.clone().unwrap_or_else(|| format!("{name}.UnitFileState")), "masked: a link to /dev/null, or empty")
+            .remedy(format!("systemctl unmask {runtime}{name}{start}"))
     });
     Ok(found.collect())
 }

@@ -17,14 +17,31 @@ pub static CHECK: Check = Check {
     examine,
 };
 
-fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    let found = unit::needed(facts)?.into_iter().filter_map(|unit| {
+fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
+    let missing = unit::needed(facts, config)?.into_iter().filter(|unit| !unit.is_installed());
+    let found = missing.map(|unit| {
         let name = unit.name.as_str();
-        (!unit.is_installed()).then(|| {
-            Finding::new(unit::component(name), name, format!("{name} is not installed"))
-                .evidence(format!("{name}.LoadState"), "not-found")
-                .remedy(format!("apt-get install {0} || dnf install {0}", name.trim_end_matches(".service")))
-        })
+        Finding::new(unit::component(name), name, format!("{name} is not installed"))
+            .evidence(format!("{name}.LoadState"), "not-found")
+            .remedy(install(name.trim_end_matches(".service"), facts.node.os.as_deref().unwrap_or_default()))
     });
     Ok(found.collect())
+}
+
+/// The command of this node's distribution.
+fn install(package: &str, os: &str) -> String {
+    let package = match package {
+        "containerd" => "containerd.io",
+        "crio" => "cri-o",
+        "docker" => "docker-ce",
+        "cri-docker" => "cri-dockerd",
+        other => other,
+    };
+    let package = if package == "containerd.io" && (os.contains("Debian") || os.contains("Ubuntu")) { "containerd" } else { package };
+    match os {
+        os if os.contains("Debian") || os.contains("Ubuntu") => format!("apt-get install {package}"),
+        os if os.contains("SUSE") => format!("zypper install {package}"),
+        "" => format!("apt-get install {package} || dnf install {package}"),
+        _ => format!("dnf install {package}"),
+    }
 }

@@ -17,15 +17,16 @@ pub static CHECK: Check = Check {
     examine,
 };
 
-fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    let found = unit::needed(facts)?.into_iter().filter_map(|unit| {
+fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
+    // systemd 252 says it of every masked unit with drop-ins, however often it is reloaded.
+    let stale = unit::needed_running(facts, config)?.into_iter().filter(|(unit, _)| unit.need_daemon_reload && !unit.is_masked());
+    let found = stale.map(|(unit, active)| {
         let name = unit.name.as_str();
-        // systemd 252 says it of every masked unit with drop-ins, however often it is reloaded.
-        (unit.need_daemon_reload && !unit.is_masked()).then(|| {
-            Finding::new(unit::component(name), name, format!("{name} runs by an older unit file than the one on disk"))
-                .evidence(format!("{name}.NeedDaemonReload"), "yes")
-                .remedy(format!("systemctl daemon-reload && systemctl restart {name}"))
-        })
+        let restart = if active.state == "active" { format!(" && systemctl restart {name}") } else { String::new() };
+        let files: Vec<&str> = unit.fragment_path.iter().chain(&unit.drop_in_paths).map(String::as_str).collect();
+        Finding::new(unit::component(name), name, format!("{name} runs by an older unit file than the one on disk"))
+            .evidence(format!("{name}.NeedDaemonReload"), format!("yes: {}", files.join(", ")))
+            .remedy(format!("systemctl daemon-reload{restart}"))
     });
     Ok(found.collect())
 }

@@ -69,9 +69,3 @@ impl LogLine {
     /// Longest message kept, in bytes.
     pub const MAX: usize = 1024;
 }
-
-impl Journal {
-    pub(super) fn blind_spots(&self) -> Vec<&Blind> {
-        self.unreadable.iter().collect()
-    }
-}

@@ -140,6 +140,13 @@ pub struct Active {
     /// `NRestarts`: automatic restarts since the unit was last started by hand. Absent before systemd 235.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u32>,
+    /// The part of `NRestarts` that a start by hand has put behind, as it was seen while the unit was watched: systemd itself does
+    /// not set it back if somebody restarts a unit that waits to be restarted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts_forgiven: Option<u32>,
+    /// How the last run that failed ended, as it was seen while the unit was watched; forgotten when it is started by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Ending>,
     /// When it was seen to be restarted automatically while it was watched, oldest first; at most [`Active::RESTARTS_SEEN`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub restarts_seen: Vec<Timestamp>,
@@ -148,7 +155,34 @@ pub struct Active {
     pub invocation_id: Option<String>,
 }
 
+/// How a run of a unit ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// As [`Active::result`].
+    pub result: String,
+    /// As [`Active::exec_main_code`].
+    pub code: i32,
+    /// As [`Active::exec_main_status`].
+    pub status: i32,
+}
+
 impl Active {
+    /// Automatic restarts that led to the present run.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        match self.restarts {
+            Some(restarts) => restarts.saturating_sub(self.restarts_forgiven.unwrap_or(0)).into(),
+            None => self.restarts_seen.len() as u64,
+        }
+    }
+
+    /// How the last run ended: this one, if it has ended, else the last that was seen to fail.
+    #[must_use]
+    pub fn ending(&self) -> Option<Ending> {
+        let current = Ending { result: self.result.clone(), code: self.exec_main_code, status: self.exec_main_status };
+        if current.code != 0 || !matches!(self.result.as_str(), "" | "success") { Some(current) } else { self.last_failure.clone() }
+    }
+
     /// How many restarts are remembered.
     pub const RESTARTS_SEEN: usize = 16;
 }

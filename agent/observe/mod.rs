@@ -24,10 +24,11 @@ use std::time::{Instant, SystemTime};
 
 use crate::config::Config;
 use crate::facts::{Domain, Facts, Node, Observation, Observed, Timestamp};
+use crate::finding::Signal;
 use host::Host;
 
-/// Looks at everything once.
-pub async fn round(host: &Host, config: &Config) -> Facts {
+/// Looks at everything once. `signals` are the log lines that checks count, each with the check's code.
+pub async fn round(host: &Host, config: &Config, signals: &[(&'static str, &'static Signal)]) -> Facts {
     let now = Timestamp::from(SystemTime::now());
     let mut facts = Facts::unobserved(now, Node::default());
     let mut observed = BTreeMap::new();
@@ -38,7 +39,7 @@ pub async fn round(host: &Host, config: &Config) -> Facts {
     facts.units = units::observe(host, config).await.into();
     timed(Domain::Units, start);
     let start = Instant::now();
-    facts.journal = journal::observe(host, config).into();
+    facts.journal = journal::observe(host, config, signals).into();
     timed(Domain::Journal, start);
     let start = Instant::now();
     let kubelet = kubelet::observe(host, &facts.units);
@@ -48,10 +49,10 @@ pub async fn round(host: &Host, config: &Config) -> Facts {
     facts.certificates = Observed::Known(certificates::observe(host, &kubelet, &config.certificates.paths));
     timed(Domain::Certificates, start);
     let start = Instant::now();
-    facts.cni = cni::observe(host, Some(&kubelet)).into();
+    facts.cni = cni::observe(host, Some(&kubelet), &facts.units).into();
     timed(Domain::Cni, start);
     let start = Instant::now();
-    facts.pressure = Observed::Known(pressure::observe(host, &kubelet, &pressure::Probe::default()));
+    facts.pressure = Observed::Known(pressure::observe(host, &kubelet, &facts.units, &pressure::Probe::default()));
     timed(Domain::Pressure, start);
     facts.kubelet = Observed::Known(kubelet);
     facts.observed = observed;

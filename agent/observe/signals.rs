@@ -1,53 +1,68 @@
-//! The log lines that checks declare ([`crate::finding::Signal`]), compiled once for all of them.
+//! The log lines that checks declare ([`Signal`]), compiled once for all of them.
 
-use regex::bytes::RegexSet;
+use regex::bytes::{RegexSet, RegexSetBuilder};
 
-use crate::checks;
-use crate::finding::LogSource;
+use crate::finding::{LogSource, Signal};
 
 /// All patterns of one source, in one automaton.
 #[derive(Debug)]
-struct Set {
+pub struct Set {
     source: LogSource,
     patterns: RegexSet,
     /// By pattern: the code of the check that declared it.
     codes: Vec<&'static str>,
 }
 
-/// Every check's signals.
+/// Every check's signals, by who writes the lines.
 #[derive(Debug)]
 pub struct Signals {
     sets: Vec<Set>,
 }
 
-impl Default for Signals {
-    /// Compiles the signals of [`checks::ALL`]. A pattern that is no regular expression matches nothing; a test finds it.
-    fn default() -> Self {
+impl Signals {
+    /// Compiles what the checks declare. Patterns that are no regular expressions match nothing; a test finds them.
+    #[must_use]
+    pub fn new(declared: &[(&'static str, &'static Signal)]) -> Self {
         let mut sources: Vec<LogSource> = Vec::new();
-        for signal in checks::ALL.iter().flat_map(|check| check.signals) {
+        for (_, signal) in declared {
             if !sources.contains(&signal.from) {
                 sources.push(signal.from);
             }
         }
         let of = |source: LogSource| {
-            let declared = checks::ALL.iter().flat_map(move |check| check.signals.iter().map(move |signal| (check.code, signal)));
-            let (codes, patterns): (Vec<_>, Vec<_>) = declared.filter(|(_, signal)| signal.from == source).map(|(code, signal)| (code, signal.pattern)).unzip();
-            let patterns = RegexSet::new(patterns).unwrap_or_default();
-            Set { source, patterns, codes }
+            let of_source = declared.iter().filter(|(_, signal)| signal.from == source);
+            let (codes, patterns): (Vec<_>, Vec<_>) = of_source.map(|(code, signal)| (*code, signal.pattern)).unzip();
+            Set { source, patterns: compile(&patterns).unwrap_or_default(), codes }
         };
         Self { sets: sources.into_iter().map(of).collect() }
     }
+
+    /// The signals in the kernel's lines.
+    #[must_use]
+    pub fn kernel(&self) -> Option<&Set> {
+        self.sets.iter().find(|set| set.source == LogSource::Kernel)
+    }
+
+    /// The signals in the lines of that unit.
+    #[must_use]
+    pub fn unit(&self, name: &str) -> Option<&Set> {
+        self.sets.iter().find(|set| matches!(set.source, LogSource::Unit(unit) if unit == name))
+    }
 }
 
-impl Signals {
+/// Of bytes: what a line holds need not be UTF-8, and `\d` means a digit of klog.
+fn compile(patterns: &[&str]) -> Result<RegexSet, regex::Error> {
+    RegexSetBuilder::new(patterns).unicode(false).build()
+}
+
+impl Set {
     /// The codes of the checks that count this line, each once.
     #[must_use]
-    pub fn matching(&self, source: LogSource, message: &[u8]) -> Vec<&'static str> {
-        let Some(set) = self.sets.iter().find(|set| set.source == source) else { return Vec::new() };
-        if !set.patterns.is_match(message) {
+    pub fn matching(&self, message: &[u8]) -> Vec<&'static str> {
+        if !self.patterns.is_match(message) {
             return Vec::new();
         }
-        let mut codes: Vec<_> = set.patterns.matches(message).into_iter().filter_map(|at| set.codes.get(at).copied()).collect();
+        let mut codes: Vec<_> = self.patterns.matches(message).into_iter().filter_map(|at| self.codes.get(at).copied()).collect();
         codes.dedup();
         codes
     }
@@ -56,11 +71,21 @@ impl Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checks;
 
     #[test]
     fn every_pattern_is_a_regular_expression() {
-        for signal in checks::ALL.iter().flat_map(|check| check.signals) {
-            assert!(regex::bytes::Regex::new(signal.pattern).is_ok(), "{}", signal.pattern);
+        for (code, signal) in checks::signals() {
+            assert!(compile(&[signal.pattern]).is_ok(), "{code}: {}", signal.pattern);
         }
+    }
+
+    #[test]
+    fn a_line_counts_for_its_source_alone() {
+        let signals = Signals::new(&checks::signals());
+        let line = b"Memory cgroup out of memory: Killed process 17 (stress) total-vm:1kB";
+        assert_eq!(signals.kernel().unwrap().matching(line), ["oom-kill"]);
+        assert!(signals.unit("kubelet.service").unwrap().matching(line).is_empty());
+        assert!(signals.unit("sshd.service").is_none());
     }
 }

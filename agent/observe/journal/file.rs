@@ -15,6 +15,10 @@ const ARRAYS_MAX: usize = 4096;
 /// The largest entry taken for real: 1,024 fields are journald's own limit (`ENTRY_FIELD_COUNT_MAX`).
 const ENTRY_MAX: u64 = 48 << 10;
 const ENTRY_ITEMS: usize = 64;
+/// Compressed bytes of one field that are read.
+const PACKED_MAX: u64 = 64 << 20;
+/// Zstandard's largest block and its header, twice.
+const ZSTD_BLOCKS: u64 = 260 << 10;
 /// Where an array's items begin.
 const ARRAY_ITEMS: u64 = 24;
 
@@ -61,7 +65,7 @@ impl JournalFile {
     ///
     /// # Errors
     /// If it is none, or must not be read.
-    pub fn open(file: File, path: String, key: u32) -> Result<Self, Fault> {
+    pub fn new(file: File, path: String, key: u32) -> Result<Self, Fault> {
         let handle = Handle::new(file, key);
         let (header, size) = read_header(&handle)?;
         Ok(Self { path, header, handle, size })
@@ -181,8 +185,10 @@ impl JournalFile {
             self.raw(cache, offset + start, length.min(limit as u64), out)?;
             return Ok(true);
         }
+        // Zstandard gives the first bytes for the first blocks; the others must be unpacked as a whole.
+        let needed = if object.flags & OBJECT_ZSTD == 0 { PACKED_MAX } else { limit as u64 + ZSTD_BLOCKS };
         let mut packed = Vec::new();
-        self.raw(cache, offset + start, length, &mut packed)?;
+        self.raw(cache, offset + start, length.min(needed), &mut packed)?;
         unpack.unpack(object.flags, &packed, limit, out)?;
         Ok(out.starts_with(prefix))
     }

@@ -11,7 +11,9 @@ use super::reader::{Filter, Reader};
 use super::tally::{Line, Origin, Tally};
 use crate::config::Config;
 use crate::facts::{Blind, Journal, Timestamp};
+use crate::finding::Signal;
 use crate::observe::host::Host;
+use crate::observe::signals::Signals;
 use crate::observe::units::watched;
 
 /// Lines read back of one unit, or of the kernel.
@@ -25,12 +27,12 @@ const RUNS: usize = 4096;
 /// `SD_MESSAGE_UNIT_RESTART_SCHEDULED`: "Scheduled restart job, restart counter is at N".
 const RESTART_SCHEDULED: &str = "MESSAGE_ID=5eb03494b6584870a536b337290809b3";
 
-/// Looks once: what the node's journal tells now.
+/// Looks once: what the node's journal tells now. `signals` are the lines that checks count, each with the check's code.
 ///
 /// # Errors
 /// Blind, if there is no journal that can be read.
-pub fn observe(host: &Host, config: &Config) -> Result<Journal, Blind> {
-    let look = Look::back(host, config)?;
+pub fn observe(host: &Host, config: &Config, signals: &[(&'static str, &'static Signal)]) -> Result<Journal, Blind> {
+    let look = Look::back(host, config, signals)?;
     // A disk's clock stands where its last line was written.
     let now = if host.is_live() { unix_micros() } else { look.tally.newest() };
     Ok(look.facts(now))
@@ -98,12 +100,12 @@ pub(super) struct Look {
 
 impl Look {
     /// Opens every file, and reads back what the watched units and the kernel said, newest first within the limits.
-    pub fn back(host: &Host, config: &Config) -> Result<Self, Blind> {
+    pub fn back(host: &Host, config: &Config, signals: &[(&'static str, &'static Signal)]) -> Result<Self, Blind> {
         let units = watched(config);
         let mut look = Self {
             reader: Reader::default(),
             marks: Vec::new(),
-            tally: Tally::new(&units),
+            tally: Tally::new(&units, Signals::new(signals)),
             directories: find::directories(host)?,
             unreadable: BTreeMap::new(),
             wanted: wanted(&units),

@@ -98,7 +98,7 @@ impl Reader {
     /// It is no journal, or one that must not be read.
     pub fn add(&mut self, file: File, path: String) -> Result<(), Fault> {
         self.opened += 1;
-        self.files.push(JournalFile::open(file, path, self.opened)?);
+        self.files.push(JournalFile::new(file, path, self.opened)?);
         Ok(())
     }
 

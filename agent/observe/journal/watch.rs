@@ -15,6 +15,7 @@ use super::format::{Fault, Id};
 use super::look::{Look, is_growing, unix_micros};
 use crate::config::Config;
 use crate::facts::{Blind, Domain, Journal, Observed};
+use crate::finding::Signal;
 use crate::observe::board::Board;
 use crate::observe::host::Host;
 
@@ -33,12 +34,13 @@ const BUSY: Duration = Duration::from_millis(500);
 const BATCH: u64 = 20_000;
 
 /// Keeps the journal's facts on the board current, until the process ends: run it on a thread of its own, it blocks.
-/// What cannot be read makes the domain unknown, and is tried again.
-pub fn watch(host: &Arc<Host>, config: &Arc<Config>, board: &Arc<Board>) {
+/// What cannot be read makes the domain unknown, and is tried again. `signals` are the lines that checks count, each with
+/// the check's code.
+pub fn watch(host: &Arc<Host>, config: &Arc<Config>, signals: &[(&'static str, &'static Signal)], board: &Arc<Board>) {
     let mut told = None;
     loop {
         let start = Instant::now();
-        let blind = match Follow::start(host, config) {
+        let blind = match Follow::start(host, config, signals) {
             Ok(mut follow) => {
                 told = None;
                 follow.run(start, board)
@@ -81,10 +83,10 @@ struct Follow<'a> {
 }
 
 impl<'a> Follow<'a> {
-    fn start(host: &'a Host, config: &Config) -> Result<Self, Blind> {
+    fn start(host: &'a Host, config: &Config, signals: &[(&'static str, &'static Signal)]) -> Result<Self, Blind> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
             .map_err(|errno| Blind::new(format!("inotify: {}", errno.desc())).grant("raise fs.inotify.max_user_instances"))?;
-        let look = Look::back(host, config)?;
+        let look = Look::back(host, config, signals)?;
         let mut follow = Self {
             host,
             look,

@@ -1,0 +1,458 @@
+//! The observer of units against real systemds: what it tells, how fast, and what it makes of every fault of the bus.
+
+#[path = "lab/mod.rs"]
+mod lab;
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{JoinHandle, sleep, spawn};
+use std::time::{Duration, Instant, SystemTime};
+
+use lab::{DEADLINE, Lab};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
+use nodetriage::config::Config;
+use nodetriage::facts::units::Unit;
+use nodetriage::facts::{Facts, Node, Observed, Timestamp, Units};
+use nodetriage::observe::board::Board;
+use nodetriage::observe::host::Host;
+use nodetriage::observe::units;
+use tokio::sync::oneshot;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_nodetriage");
+const KUBELET: &str = "kubelet.service";
+/// A quiet connection is asked every 10 s whether anybody is there, and the answer may take 2 s.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// The suites that are prepared: systemd 252 and 257, and 262 if somebody prepared it, too.
+fn suites(name: &str) -> Vec<Lab> {
+    let forky = std::env::var_os("NODETRIAGE_LAB").is_some_and(|lab| Path::new(&lab).join("forky").is_dir());
+    ["bookworm", "trixie", "forky"].into_iter().filter(|suite| forky || *suite != "forky").filter_map(|suite| Lab::boot(suite, name)).collect()
+}
+
+/// The observer, as the daemon runs it.
+struct Watch {
+    board: Arc<Board>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<Duration>>,
+}
+
+impl Watch {
+    fn of(root: PathBuf) -> Self {
+        let board = Arc::new(Board::new(Facts::unobserved(Timestamp::from(SystemTime::now()), Node::default())));
+        let (stop, stopped) = oneshot::channel();
+        let watched = Arc::clone(&board);
+        let thread = spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let host = Arc::new(Host::open(&root).unwrap());
+            runtime.block_on(async {
+                tokio::select! {
+                    never = units::watch(host, Arc::new(Config::default()), watched) => match never {},
+                    _ = stopped => {}
+                }
+            });
+            let usage = getrusage(UsageWho::RUSAGE_THREAD).unwrap();
+            let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+            Duration::from_micros(micros.try_into().unwrap())
+        });
+        Self { board, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Waits until the board says so; how long that took.
+    fn wait(&self, within: Duration, what: &str, expected: impl Fn(&Observed<Units>) -> bool) -> Duration {
+        let start = Instant::now();
+        while !self.board.read(|facts| expected(&facts.units)) {
+            assert!(start.elapsed() < within, "{what}: not on the board after {within:?}: {:#?}", self.board.read(|facts| facts.units.clone()));
+            sleep(Duration::from_millis(1));
+        }
+        eprintln!("{what}: {} ms", start.elapsed().as_millis());
+        start.elapsed()
+    }
+
+    fn sees(&self, what: &str, expected: impl Fn(&Unit) -> bool) {
+        self.wait(DEADLINE, what, |units| units.known().and_then(|units| units.get(KUBELET)).is_some_and(&expected));
+    }
+
+    fn sees_again(&self, what: &str) {
+        self.wait(SILENCE, what, |units| units.known().is_some());
+    }
+
+    fn blind(&self, within: Duration, what: &str, reason: &str) {
+        self.wait(within, what, |units| units.blind().is_some_and(|blind| blind.reason.contains(reason)));
+    }
+
+    /// Ends it; the CPU time it took.
+    fn end(mut self) -> Duration {
+        drop(self.stop.take());
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+fn state(state: &str) -> impl Fn(&Unit) -> bool {
+    move |unit| unit.active.as_ref().is_some_and(|active| active.state == state)
+}
+
+/// What one look sees now, without what only a watch can know.
+fn look(lab: &Lab) -> Units {
+    let host = Host::open(&lab.host_root()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    without_memory(runtime.block_on(units::observe(&host, &Config::default())).unwrap())
+}
+
+fn without_memory(mut units: Units) -> Units {
+    for active in units.units.iter_mut().filter_map(|unit| unit.active.as_mut()) {
+        active.restarts_seen.clear();
+        active.last_failure = None;
+        active.restarts_forgiven = None;
+    }
+    units
+}
+
+/// Sends a signal to the node's PID 1, from outside.
+fn kill_pid_1(lab: &Lab, signal: &str) {
+    let pid = std::fs::read_to_string(lab.host_root().parent().unwrap().join("pid")).unwrap();
+    assert!(Command::new("kill").args([signal, pid.trim()]).status().unwrap().success());
+}
+
+/// Signals carry what they change: a unit that is followed by signals alone is as a look sees it, in every state.
+#[test]
+fn signals_tell_what_a_look_tells() {
+    for lab in suites("signals") {
+        let watch = Watch::of(lab.host_root());
+        watch.sees("first look", state("active"));
+        for change in [
+            "systemctl stop kubelet",
+            "systemctl start kubelet",
+            "systemctl kill --signal=KILL kubelet; sleep 0.5",
+            "systemctl restart kubelet",
+            "systemctl disable kubelet",
+            "systemctl enable kubelet",
+            "systemctl mask kubelet",
+            "systemctl unmask kubelet",
+            "echo '# edited' >> /usr/lib/systemd/system/kubelet.service",
+            "systemctl daemon-reload",
+            "mv /usr/lib/systemd/system/kube-proxy.service /root; systemctl stop kube-proxy; systemctl daemon-reload",
+            "mv /root/kube-proxy.service /usr/lib/systemd/system/; systemctl daemon-reload; systemctl start kube-proxy",
+            "systemctl daemon-reexec",
+        ] {
+            lab.sh(change);
+            let start = Instant::now();
+            loop {
+                let (followed, looked_at) = (watch.board.read(|facts| facts.units.known().cloned().map(without_memory)), look(&lab));
+                if followed.as_ref() == Some(&looked_at) {
+                    eprintln!("{change}: {} ms", start.elapsed().as_millis());
+                    break;
+                }
+                let differing =
+                    looked_at.units.iter().map(|unit| (unit, followed.as_ref().and_then(|units| units.get(&unit.name)))).find(|(a, b)| Some(*a) != *b);
+                assert!(start.elapsed() < DEADLINE, "{change}: a look tells this, the signals that: {differing:#?}");
+            }
+        }
+        watch.end();
+    }
+}
+
+#[test]
+fn a_crash_loop_is_told_with_its_time_line() {
+    for lab in suites("loop") {
+        let watch = Watch::of(lab.host_root());
+        watch.sees("first look", state("active"));
+        lab.sh("mkdir -p /etc/systemd/system/kubelet.service.d
+             printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\nRestartSec=200ms\\n' > /etc/systemd/system/kubelet.service.d/99-false.conf
+             systemctl daemon-reload; systemctl restart kubelet");
+        watch.sees("three restarts", |unit| unit.active.as_ref().is_some_and(|active| active.restarts >= Some(3)));
+        let start = Instant::now();
+        let mut news = watch.board.news();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        while start.elapsed() < Duration::from_secs(2) {
+            let seen = watch.board.read(|facts| facts.units.known().and_then(|units| units.get(KUBELET)?.active.clone())).unwrap();
+            assert!(!matches!(seen.state.as_str(), "failed") || seen.sub_state.contains("auto-restart"), "a run of a crash loop is no failure: {seen:#?}");
+            let _ = runtime.block_on(async { tokio::time::timeout(Duration::from_millis(100), news.changed()).await });
+        }
+        watch.sees("each was seen, with how it ended", |unit| {
+            let active = unit.active.as_ref().unwrap();
+            let ending = active.ending().map(|ending| (ending.result, ending.code, ending.status));
+            active.restarts_seen.len() >= 3 && ending == Some(("exit-code".to_owned(), 1, 1)) && active.restarts_seen.is_sorted()
+        });
+        lab.sh("rm /etc/systemd/system/kubelet.service.d/99-false.conf; systemctl daemon-reload; systemctl restart kubelet");
+        watch.sees("mended, and forgotten", |unit| {
+            unit.active.as_ref().is_some_and(|active| active.state == "active" && active.restarts() == 0 && active.ending().is_none())
+        });
+        watch.end();
+    }
+}
+
+/// Every fault of the bus and of systemd: named, and healed by itself.
+#[test]
+fn faults_of_the_bus_are_named_and_heal() {
+    for lab in suites("faults") {
+        let watch = Watch::of(lab.host_root());
+        watch.sees("first look", state("active"));
+
+        lab.sh("systemctl restart dbus");
+        lab.sh("systemctl stop kubelet");
+        watch.sees("the bus was restarted, and a unit stopped since", state("inactive"));
+        lab.sh("systemctl daemon-reexec; systemctl start kubelet");
+        watch.sees("systemd was re-executed, and a unit started since", state("active"));
+
+        lab.sh("systemctl stop dbus.socket dbus.service");
+        watch.blind(DEADLINE, "the bus was stopped", "system bus");
+        lab.sh("rm -f /run/dbus/system_bus_socket");
+        watch.blind(DEADLINE, "its socket was removed", "systemd runs, but the system bus does not: there is no /run/dbus/system_bus_socket");
+        lab.sh("systemctl start dbus.socket dbus.service");
+        watch.sees_again("the bus was started, at another inode");
+
+        lab.sh("kill -STOP $(systemctl show dbus -p MainPID --value)");
+        watch.blind(SILENCE, "the bus hangs", "the system bus gives no answer");
+        lab.sh("kill -CONT $(systemctl show dbus -p MainPID --value)");
+        watch.sees_again("the bus goes on");
+
+        kill_pid_1(&lab, "-STOP");
+        watch.blind(SILENCE, "systemd hangs", "systemd (PID 1) gives no answer");
+        kill_pid_1(&lab, "-CONT");
+        watch.sees_again("systemd goes on");
+
+        lab.sh("systemctl stop kubelet");
+        watch.sees("and is followed as before", state("inactive"));
+        watch.end();
+    }
+}
+
+/// The node where users without rights reach it; the lab may lie in somebody's home.
+struct Mount(PathBuf);
+
+impl Mount {
+    fn of(root: &Path) -> Self {
+        let at = std::env::temp_dir().join(format!("nodetriage-{}-{}", std::process::id(), root.parent().unwrap().file_name().unwrap().display()));
+        std::fs::create_dir(&at).unwrap();
+        assert!(Command::new("mount").arg("--rbind").args([root, &at]).status().unwrap().success());
+        Self(at)
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["--recursive", "--lazy"]).arg(&self.0).status();
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+fn observed(command: &mut Command) -> serde_json::Value {
+    let output = command.output().expect("starts");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["units"].clone()
+}
+
+fn as_user(user: &str, command: &[&str]) -> Command {
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args(["--reuid", user, "--regid", "65534", "--clear-groups"]).args(command);
+    setpriv
+}
+
+/// Whoever may not ask is told so, and what to do about it.
+#[test]
+fn who_may_not_see_is_told_why() {
+    for lab in suites("rights") {
+        let mount = Mount::of(&lab.host_root());
+        let observe = [BINARY, "observe", "--root", mount.0.to_str().unwrap()];
+        let refused = |units: &serde_json::Value, reason: &str, grant: &str| {
+            let blind = &units["unknown"];
+            assert!(blind["reason"].as_str().is_some_and(|saw| saw.contains(reason)), "expected {reason:?}: {units}");
+            assert!(blind["grant"].as_str().is_some_and(|saw| saw.contains(grant)), "expected {grant:?}: {units}");
+        };
+        assert!(observed(&mut as_user("65534", &observe))["known"].is_object(), "nobody may ask");
+
+        let stranger = observed(&mut as_user("4711", &observe));
+        refused(&stranger, "dbus-daemon drops the connections of user 4711, whom the node's /etc/passwd does not name", "runAsUser: 0");
+
+        // Root of a user namespace, which the bus sees as nobody.
+        let mut namespaced = as_user("65534", &["unshare", "--user", "--map-root-user"]);
+        assert!(observed(namespaced.args(observe))["known"].is_object(), "the namespace's root may ask as nobody");
+
+        lab.sh("chmod 600 /run/dbus/system_bus_socket");
+        refused(&observed(&mut as_user("65534", &observe)), "may not connect to /run/dbus/system_bus_socket: permission denied", "run as root");
+        lab.sh("chmod 666 /run/dbus/system_bus_socket");
+
+        lab.sh("cat > /etc/dbus-1/system.d/deny.conf <<'X'
+<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN\" \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">
+<busconfig><policy user=\"nobody\"><deny send_destination=\"org.freedesktop.systemd1\"/></policy></busconfig>
+X
+             systemctl reload dbus");
+        refused(&observed(&mut as_user("65534", &observe)), "the bus forbids to ask systemd", "/etc/dbus-1/system.d");
+    }
+}
+
+/// Ten thousand messages in a burst, with forged news among them: nothing is believed, and what really happens is seen meanwhile.
+#[test]
+fn a_flood_neither_starves_nor_deceives() {
+    for lab in suites("flood") {
+        let watch = Watch::of(lab.host_root());
+        watch.sees("first look", state("active"));
+        let socket = format!("unix:path={}", lab.host_root().join("run/dbus/system_bus_socket").display());
+        let flood = spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(forge(&socket, 10_000));
+        });
+        lab.sh("systemctl stop kubelet; systemctl start kubelet; systemctl stop kubelet");
+        watch.sees("stopped in the middle of a flood", state("inactive"));
+        flood.join().unwrap();
+        assert_eq!(watch.board.read(|facts| facts.units.known().cloned().map(without_memory)), Some(look(&lab)), "nothing forged is believed");
+        watch.end();
+    }
+}
+
+/// Tells everybody on the bus, one by one, that the kubelet has failed.
+async fn forge(address: &str, count: usize) {
+    let bus = zbus::connection::Builder::address(address).build().await.unwrap();
+    let names = bus.call_method(Some("org.freedesktop.DBus"), "/", Some("org.freedesktop.DBus"), "ListNames", &()).await.unwrap();
+    let names: Vec<String> = names.body().deserialize().unwrap();
+    let peers: Vec<&String> = names.iter().filter(|name| name.starts_with(':')).collect();
+    let changed = std::collections::HashMap::from([("ActiveState", zbus::Variant::from("failed"))]);
+    let body = ("org.freedesktop.systemd1.Unit", changed, Vec::<String>::new());
+    for round in 0..count {
+        let peer = peers[round % peers.len()].as_str();
+        let path = "/org/freedesktop/systemd1/unit/kubelet_2eservice";
+        let _ = bus.emit_signal(Some(peer), path, "org.freedesktop.DBus.Properties", "PropertiesChanged", &body).await;
+    }
+}
+
+/// A bus that drops its clients as soon as they are quiet: what each connection held is given back.
+#[test]
+fn a_thousand_reconnects_leak_nothing() {
+    const RECONNECTS: usize = 1000;
+    let Some(lab) = Lab::boot("trixie", "reconnects") else { return };
+    let bus = lab.host_root().join("run/dbus");
+    std::fs::rename(bus.join("system_bus_socket"), bus.join("real")).unwrap();
+    let listener = UnixListener::bind(bus.join("system_bus_socket")).unwrap();
+    let served = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&served);
+    spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let server = UnixStream::connect(bus.join("real")).unwrap();
+            serve_until_quiet(client, server);
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let mut daemon = Command::new(BINARY)
+        .args(["serve", "--listen", "127.0.0.1:0", "--root", lab.host_root().to_str().unwrap()])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let process = PathBuf::from(format!("/proc/{}", daemon.id()));
+    let use_of = |process: &Path| {
+        let files = std::fs::read_dir(process.join("fd")).unwrap().count();
+        let status = std::fs::read_to_string(process.join("status")).unwrap();
+        let number = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse::<usize>().ok()).unwrap();
+        (files, number("VmRSS:"), number("Threads:"))
+    };
+    let reach = |reconnects: usize| {
+        let start = Instant::now();
+        while served.load(Ordering::SeqCst) < reconnects {
+            assert!(start.elapsed() < Duration::from_mins(5), "{} of {reconnects} reconnects", served.load(Ordering::SeqCst));
+            sleep(Duration::from_millis(5));
+        }
+        use_of(&process)
+    };
+    let before = reach(RECONNECTS / 10);
+    let after = reach(RECONNECTS);
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    eprintln!("after {} and {RECONNECTS} reconnects: descriptors, RSS kB, threads {before:?} and {after:?}", RECONNECTS / 10);
+    assert!(after.0 <= before.0 + 2, "descriptors leak");
+    assert!(after.1 <= before.1 + 1024, "memory leaks");
+}
+
+/// Carries bytes to and fro, and hangs up after 15 ms without any.
+fn serve_until_quiet(mut client: UnixStream, mut server: UnixStream) {
+    let mut buffer = vec![0; 1 << 16];
+    let mut quiet = Instant::now();
+    client.set_nonblocking(true).unwrap();
+    server.set_nonblocking(true).unwrap();
+    while quiet.elapsed() < Duration::from_millis(15) {
+        for (from, to) in [(&client, &server), (&server, &client)] {
+            match (&mut { from }).read(&mut buffer) {
+                Ok(0) => return,
+                Ok(length) => {
+                    to.set_nonblocking(false).unwrap();
+                    if (&mut { to }).write_all(&buffer[..length]).is_err() {
+                        return;
+                    }
+                    to.set_nonblocking(true).unwrap();
+                    quiet = Instant::now();
+                }
+                Err(_) => {}
+            }
+        }
+        sleep(Duration::from_micros(200));
+    }
+    let _ = (client.flush(), server.flush());
+}
+
+/// Prints how long after systemd's own time of a change it is on the board, and what watching costs.
+#[test]
+fn measured() {
+    for lab in suites("measured") {
+        let version = lab.sh("systemctl --version").split_whitespace().nth(1).unwrap().to_owned();
+        let watch = Watch::of(lab.host_root());
+        watch.sees("first look", state("active"));
+        let mut latencies = latencies(&lab, &watch, 200);
+        latencies.sort();
+        let percentile = |share: usize| latencies[latencies.len() * share / 100].as_secs_f64() * 1000.0;
+        let busy = watch.end();
+
+        let idle = Watch::of(lab.host_root());
+        idle.sees("first look", state("active"));
+        let quiet = Duration::from_secs(21);
+        sleep(quiet);
+        let idle_cpu = idle.end();
+
+        let flooded = Watch::of(lab.host_root());
+        flooded.sees("first look", state("active"));
+        lab.sh("for i in $(seq 100); do systemd-run --quiet --collect --wait true; done");
+        let flooded_cpu = flooded.end();
+
+        #[allow(clippy::cast_precision_loss)] // a count of events
+        let an_event = busy.as_secs_f64() * 1000.0 / latencies.len() as f64;
+        eprintln!(
+            "systemd {version}, unit change to board over {} events: p50 {:.1} ms, p99 {:.1} ms, CPU {:.2} ms an event",
+            latencies.len(),
+            percentile(50),
+            percentile(99),
+            an_event
+        );
+        eprintln!(
+            "systemd {version}: first look and {} s of quiet {:.2} ms CPU; the same with 100 other units started and ended (about 2,000 signals) {:.2} ms",
+            quiet.as_secs(),
+            idle_cpu.as_secs_f64() * 1000.0,
+            flooded_cpu.as_secs_f64() * 1000.0
+        );
+        assert!(percentile(50) < 1000.0);
+    }
+}
+
+/// Stops and starts the kubelet until so many changes were seen.
+fn latencies(lab: &Lab, watch: &Watch, events: usize) -> Vec<Duration> {
+    let mut latencies = Vec::new();
+    let mut news = watch.board.news();
+    let since = |facts: &Facts| facts.units.known().and_then(|units| units.get(KUBELET)?.active.as_ref()?.since);
+    let mut last = watch.board.read(since);
+    std::thread::scope(|scope| {
+        let busy = scope.spawn(|| lab.sh(&format!("for i in $(seq {}); do systemctl stop kubelet; systemctl start kubelet; done", events / 2)));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        while !busy.is_finished() {
+            let _ = runtime.block_on(async { tokio::time::timeout(Duration::from_millis(50), news.changed()).await });
+            let seen = Timestamp::from(SystemTime::now());
+            let since = watch.board.read(since);
+            if since != last {
+                last = since;
+                latencies.extend(since.map(|since| Duration::from_micros(seen.unix_micros().saturating_sub(since.unix_micros()).try_into().unwrap_or(0))));
+            }
+        }
+        busy.join().unwrap();
+    });
+    latencies
+}

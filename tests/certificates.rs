@@ -561,6 +561,24 @@ fn a_static_pods_manifest_says_which_certificates_are_in_use() {
 }
 
 #[test]
+fn a_workers_leftover_ca_is_listed_and_never_alarmed_on() {
+    let ca = ca("kubernetes");
+    let mut params = ca_params("older");
+    life(&mut params, Duration::days(-4000), Duration::days(-3));
+    let disk = Disk::new();
+    disk.write("/etc/kubernetes/pki/ca.crt", ca_with(params, &PKCS_ECDSA_P256_SHA256).pem);
+    disk.write("/srv/ca.crt", &ca.pem);
+    disk.write(
+        "/var/lib/kubelet/config.yaml",
+        "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nauthentication: {x509: {clientCAFile: /srv/ca.crt}}\n",
+    );
+    disk.write(CURRENT, issue(&client_params(), &ca).file());
+    let facts = disk.observe(&[]);
+    assert!(!place(&facts, "/etc/kubernetes/pki/ca.crt").in_use);
+    assert_eq!(judged(&facts), Vec::<String>::new());
+}
+
+#[test]
 fn a_kubeconfigs_inline_certificate_is_told_with_its_line() {
     use base64::Engine as _;
     let ca = ca("kubernetes");

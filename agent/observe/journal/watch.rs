@@ -234,40 +234,63 @@ impl<'a> Follow<'a> {
         }
     }
 
-    /// Closes files that were read to their end and will not grow: archived, or deleted.
+    /// Closes files that were read to their end and will not grow: archived, or deleted and replaced. journald goes on
+    /// writing to a file that somebody else deleted, until it rotates.
     fn close_done(&mut self) {
         for index in (0..self.progress.len()).rev() {
             let (Some(file), Some(progress)) = (self.look.reader.files.get_mut(index), self.progress.get(index)) else { continue };
             // Who cannot be read is told when it is read.
             let _ = file.refresh();
-            if progress.done >= file.header.n_entries && (!is_growing(file.header.state) || file.is_deleted()) {
-                self.look.reader.files.remove(index);
-                self.look.marks.remove(index);
-                self.progress.remove(index);
+            let is_read = progress.done >= file.header.n_entries;
+            let (growing, deleted, path) = (is_growing(file.header.state), file.is_deleted(), file.path.clone());
+            let replaced = self.look.reader.files.iter().skip(index + 1).any(|other| other.path == path);
+            if is_read && (!growing || (deleted && replaced)) {
+                self.close(index);
             }
         }
     }
 
     /// Takes in what was written since, a batch at most. True if there is more.
     fn read_new(&mut self) -> Result<bool, Blind> {
-        for index in 0..self.progress.len() {
-            let reader = &mut self.look.reader;
-            let (Some(file), Some(progress)) = (reader.files.get_mut(index), self.progress.get_mut(index)) else { continue };
-            let blind = |file: &JournalFile, fault: &Fault| Blind::new(format!("{}: {fault}", file.path));
-            let count = file.entries_now().map_err(|fault| blind(file, &fault))?;
-            if count == progress.done {
-                continue;
-            }
-            if count != progress.chain.len() {
-                file.refresh().map_err(|fault| blind(file, &fault))?;
-                file.extend(&mut reader.cache, &mut progress.chain).map_err(|fault| blind(file, &fault))?;
+        let mut index = 0;
+        while index < self.progress.len() {
+            match self.catch_up(index) {
+                Ok(()) => {}
+                // A vacuum deletes archives and frees their blocks at once, whoever has them open.
+                Err(_) if self.look.reader.files.get(index).is_none_or(JournalFile::is_deleted) => {
+                    self.close(index);
+                    continue;
+                }
+                Err(fault) => {
+                    let path = self.look.reader.files.get(index).map_or("a journal file", |file| &file.path);
+                    return Err(Blind::new(format!("{path}: {fault}")));
+                }
             }
             // An archive is read to its end before its successor is.
             if self.take(index) {
                 return Ok(true);
             }
+            index += 1;
         }
         Ok(false)
+    }
+
+    /// Learns which entries a file has by now.
+    fn catch_up(&mut self, index: usize) -> Result<(), Fault> {
+        let reader = &mut self.look.reader;
+        let (Some(file), Some(progress)) = (reader.files.get_mut(index), self.progress.get_mut(index)) else { return Ok(()) };
+        let count = file.entries_now()?;
+        if count != progress.chain.len() {
+            file.refresh()?;
+            file.extend(&mut reader.cache, &mut progress.chain)?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, index: usize) {
+        self.look.reader.files.remove(index);
+        self.look.marks.remove(index);
+        self.progress.remove(index);
     }
 
     /// Takes in the entries of one file, at most a batch. True if there are more.

@@ -42,9 +42,11 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
             output::put(&json(&look(&look_at, &loaded)?)?)?;
             Ok(0)
         }
-        Command::Diagnose { facts, settings, show } => {
-            let loaded = load(&settings)?;
-            print(&read_facts(&facts)?, &loaded.config, &show)
+        Command::Diagnose { facts, config, at, show } => {
+            let loaded = load(&Settings::file(config))?;
+            let mut facts = read_facts(&facts)?;
+            facts.certificates_at = at.map_or(facts.certificates_at, |at| at.after(facts.now));
+            print(&facts, &loaded.config, &show)
         }
         Command::Explain { code } => explain(&code),
         Command::List { output } => list(output),

@@ -31,6 +31,7 @@ pub struct Config {
     pub log: Log,
     pub certificates: Certificates,
     pub units: Units,
+    pub pressure: Pressure,
     pub intervals: Intervals,
 }
 
@@ -77,6 +78,13 @@ pub struct Units {
     pub watch: Vec<String>,
 }
 
+/// How memory, disks and PIDs are judged, beside the kubelet's own thresholds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pressure {
+    /// How long before a threshold is crossed it is told, at the measured rate.
+    pub forecast: Duration,
+}
+
 /// How often the daemon looks without being woken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Intervals {
@@ -96,6 +104,7 @@ impl Default for Config {
             log: Log { level: LogLevel::Info, format: LogFormat::Text },
             certificates: Certificates { expiring_days: 30, expiring_soon_days: 7, paths: Vec::new() },
             units: Units::default(),
+            pressure: Pressure { forecast: Duration::from_hours(4) },
             intervals: Intervals { resync: Duration::from_mins(5), pressure: Duration::from_secs(10) },
         }
     }
@@ -188,6 +197,12 @@ pub const SETTINGS: &[Setting] = &[
         expected: "a list of systemd units' names, as [my-runtime.service]",
         set: |config, value| value.list(unit_name).map(|units| config.units.watch = units),
         get: |config| Value::List(config.units.watch.clone()),
+    },
+    Setting {
+        key: "pressure.forecast",
+        expected: "a duration of 30m to 24h, as 4h",
+        set: |config, value| value.span(1800, 86_400).map(|span| config.pressure.forecast = span),
+        get: |config| Value::text(show_duration(config.pressure.forecast)),
     },
     Setting {
         key: "intervals.resync",

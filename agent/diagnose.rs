@@ -170,17 +170,35 @@ fn is_named_by(cause: &Finding, effect: &Finding) -> bool {
     path.starts_with('/') && effect.evidence.iter().any(|evidence| evidence.saw.contains(path))
 }
 
-/// Roots before consequences, then the more severe, then what explains more, then what lies deeper in the node;
+/// How bad the worst is that `cause` explains, itself included.
+fn gravity(findings: &[Finding], cause: &Finding) -> Severity {
+    let mut worst = cause.severity;
+    let mut seen = vec![cause.reference()];
+    let mut next = 0;
+    while let Some(reference) = seen.get(next).cloned() {
+        for effect in findings.iter().filter(|finding| finding.explained_by.contains(&reference)) {
+            worst = worst.max(effect.severity);
+            if !seen.contains(&effect.reference()) {
+                seen.push(effect.reference());
+            }
+        }
+        next += 1;
+    }
+    worst
+}
+
+/// Roots before consequences, then the one that has the more severe consequences, then what explains more, then what lies deeper in the node;
 /// equal ones stay in the order of the catalogue and of their check, so that a report is stable.
 fn sort(findings: &mut [Finding]) {
     let mut explains: HashMap<Reference, usize> = HashMap::new();
     for cause in findings.iter().flat_map(|finding| &finding.explained_by) {
         *explains.entry(cause.clone()).or_default() += 1;
     }
+    let gravities: HashMap<Reference, Severity> = findings.iter().map(|finding| (finding.reference(), gravity(findings, finding))).collect();
     findings.sort_by_cached_key(|finding| {
         let weight = explains.get(&finding.reference()).copied().unwrap_or_default();
         let place = checks::ALL.iter().position(|check| check.code == finding.code);
-        (!finding.explained_by.is_empty(), Reverse(finding.severity), Reverse(weight), finding.component, place)
+        (!finding.explained_by.is_empty(), Reverse(gravities.get(&finding.reference()).copied()), Reverse(weight), finding.component, place)
     });
 }
 
@@ -194,6 +212,12 @@ impl Report {
     pub fn explained_by<'a>(&'a self, cause: &'a Finding) -> impl Iterator<Item = &'a Finding> {
         let cause = cause.reference();
         self.findings.iter().filter(move |finding| finding.explained_by.contains(&cause))
+    }
+
+    /// How bad the worst is that `finding` explains, itself included.
+    #[must_use]
+    pub fn gravity(&self, finding: &Finding) -> Severity {
+        gravity(&self.findings, finding)
     }
 
     #[must_use]

@@ -47,11 +47,16 @@ agent=127.0.0.1:$(free_port)
 "$binary" serve --root "$work/node" --node-name node1 --listen "$agent" 2> "$work/agent.log" &
 agent_pid=$!
 pids+=("$agent_pid")
-until_true 10 "nodetriage is ready" curl -fsS -o /dev/null "http://$agent/readyz"
+until_true 10 "nodetriage is ready" curl -fs -o /dev/null "http://$agent/readyz"
 curl -fsS "http://$agent/metrics" > "$work/metrics"
 status=0
 promtool check metrics < "$work/metrics" || status=$?
 [ $status = 0 ] || fail "promtool check metrics exits with $status"
+
+# A rule on a metric that does not exist never fires.
+grep -oE '\bnodetriage_[a-z_]+' deploy/prometheus/nodetriage.rules.yaml | sort -u | while read -r name; do
+    grep -qE "^$name[{ ]" "$work/metrics" || { grep -v '^#' "$work/metrics"; fail "the rules use $name, which is not served"; }
+done
 
 # The shipped configuration with its delays shortened, and the node found by name
 # instead of by the API server, which Debian's Prometheus is built without.

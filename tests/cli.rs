@@ -3,9 +3,11 @@
 mod common;
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Lines, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -212,6 +214,8 @@ fn another_time_for_certificates_is_said_in_the_head() {
     let (_, report) = report(&["--root", &tree, "--at", "+400d"]);
     assert_ne!(report["certificates_at"], report["time"]);
     assert!(codes(&report).contains(&"certificate-expired".to_owned()));
+    let replayed = answer(&["diagnose", "--facts", &facts("replayed", |_| ()), "--at", "+400d"]);
+    assert!(replayed.contains("certificates as of 2028-01-05 03:12:44 UTC") && replayed.contains("certificate-expired"), "{replayed}");
     let now = answer(&["--root", &tree]);
     assert!(!now.contains("certificates as of"));
     for wrong in ["tomorrow", "30d", "+", "+30", "+30x", "+99999999999999999999d", "2026-13-01T00:00:00Z"] {
@@ -320,4 +324,112 @@ fn this_very_machine_can_be_looked_at() {
     let (_, report) = report(&["check"]);
     assert_eq!(common::faults(&report), Vec::<String>::new());
     assert_eq!(report["node"]["live"], true);
+}
+
+/// The daemon in the background, ended with the test.
+struct Serving {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Serving {
+    fn start(args: &[&str]) -> Self {
+        let mut child = command(&[&["serve", "--listen", "127.0.0.1:0", "--state-dir", "none"], args].concat()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, log }
+    }
+
+    /// The next line of the log that contains `words`. The log ends with the process, so this does, too.
+    fn line(&mut self, words: &str) -> String {
+        let found = self.log.by_ref().map(Result::unwrap).find(|line| line.contains(words));
+        found.unwrap_or_else(|| panic!("the log ended without {words:?}"))
+    }
+
+    fn terminate(mut self) -> ExitStatus {
+        assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not end on SIGTERM");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// The body of an answer, asked for until it is there.
+fn ask(address: &str, path: &str) -> String {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: node1\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        if head.starts_with("HTTP/1.1 200") {
+            return body.to_owned();
+        }
+        assert!(Instant::now() < deadline, "{path}: {head}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_daemon_answers_what_check_prints_and_ends_when_asked() {
+    let tree = unpack("kubeadm-control-plane-expired", "serve");
+    let mut serving = Serving::start(&["--root", &tree, "--node-name", "node1"]);
+    let line = serving.line("listening on http://");
+    let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    assert_eq!(ask(&address, "/readyz"), "ok\n");
+    let served: Value = serde_json::from_str(&ask(&address, "/api/v1/report")).unwrap();
+    assert_eq!(common::faults(&served), Vec::<String>::new());
+    let (_, printed) = report(&["--root", &tree, "--node-name", "node1"]);
+    assert_eq!(codes(&served), codes(&printed));
+    assert!(serving.line("certificate-expired /etc/kubernetes/kubelet.conf").contains("WARN"));
+    assert!(serving.terminate().success());
+}
+
+#[test]
+fn the_log_is_json_for_machines_and_has_priorities_for_journald() {
+    let tree = unpack("kubeadm-control-plane-healthy", "log");
+    let mut serving = Serving::start(&["--root", &tree, "--log-format", "json"]);
+    let line: Value = serde_json::from_str(&serving.line("listening")).unwrap();
+    assert_eq!(line["level"], "INFO");
+    assert!(line["message"].as_str().unwrap().starts_with("listening on http://127.0.0.1:"));
+    drop(serving);
+    let mut child = command(&["serve", "--listen", "127.0.0.1:0", "--root", &tree]).env("JOURNAL_STREAM", "8:1").stderr(Stdio::piped()).spawn().unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut serving = Serving { child, log };
+    assert!(serving.line("listening").starts_with("<6>listening on http://"));
+    drop(serving);
+    let mut serving = Serving::start(&["--root", &unpack("kubeadm-control-plane-expired", "quiet"), "--log-level", "warn"]);
+    assert!(serving.line("").contains("certificate-expired"), "nothing below a warning is written");
+}
+
+#[test]
+fn a_daemon_that_cannot_start_says_why() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let said = refusal(&["serve", "--listen", &address]);
+    assert!(said.ends_with(&format!("nodetriage: cannot listen on {address}: Address already in use (os error 98)\n")), "{said}");
+    assert_eq!(refusal(&["serve", "--root", "/nosuch"]), "nodetriage: cannot open the root /nosuch: No such file or directory (os error 2)\n");
+    let file = scratch("wrong.yaml");
+    fs::write(&file, "listen: here\n").unwrap();
+    assert!(refusal(&["serve", "--config", file.to_str().unwrap()]).contains("wrong.yaml:1:9: listen: here is not an address and a port"));
+}
+
+#[test]
+fn metrics_are_printed_for_the_textfile_collector() {
+    let facts = facts("metrics", failed_kubelet("exit \"1\" \\ end"));
+    let text = answer(&["diagnose", "--facts", &facts, "--output", "prometheus"]);
+    assert!(text.contains("nodetriage_finding{code=\"unit-failed\",severity=\"critical\",subject=\"kubelet.service\"} 1\n"), "{text}");
+    assert!(text.ends_with('\n'));
 }

@@ -112,7 +112,7 @@ fn a_configuration_file_named_by_the_unit_is_the_one_that_counts() {
         .write("/srv/containerd.toml", "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nconf_dir = '/right'\n")
         .cni();
     assert_eq!(cni["conf_dir"], sourced("/right", "/srv/containerd.toml:3"));
-    assert_eq!(cni["runtime_config"][0]["path"]["source"], "/etc/systemd/system/containerd.service.d/10-own.conf");
+    assert_eq!(cni["runtime_config"][0]["path"]["source"], "containerd.service --config");
 }
 
 #[test]

@@ -105,6 +105,7 @@ fn an_unknown_key_is_refused_at_its_place_with_what_was_meant() {
     );
     assert_eq!(refused("k3.yaml", "level: info\n"), "nodetriage: FILE:1:1: unknown key level; did you mean log.level?\n");
     assert_eq!(refused("k4.yaml", "log: {colour: [a, {b: c}]}\n"), "nodetriage: FILE:1:7: unknown key log.colour; known here: level, format\n");
+    assert!(refused("k6.yaml", "\"\\e[31mred\": 1\n").starts_with("nodetriage: FILE:1:1: unknown key \"\\u{1b}[31mred\"; known here: "));
     assert_eq!(refused("k5.yaml", "root: /a\nroot: /b\n"), "nodetriage: FILE:2:1: root is set twice\n");
 }
 

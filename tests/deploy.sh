@@ -161,7 +161,7 @@ pod() {
 
 in_pod() {
     python3 tests/sandbox.py "$work/manifests.json" "$work/bundle/rootfs" "$node/host" "$@" > "$work/bundle/config.json"
-    runc --root "$work/runc" run --bundle "$work/bundle" nodetriage
+    nsenter --target "$(cat "$node/pid")" --uts runc --root "$work/runc" run --bundle "$work/bundle" nodetriage
 }
 
 tests/lab/boot trixie "$lab"

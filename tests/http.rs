@@ -128,6 +128,8 @@ async fn before_the_first_round_nothing_is_answered_as_if_all_were_well() {
         assert_eq!(answer.headers["retry-after"], "1", "{path}");
         assert_eq!(agent.browse(path).await.status, 503, "{path}");
     }
+    let page = agent.browse("/").await.body;
+    assert!(page.contains("has not been looked at completely yet") && page.contains("http-equiv=\"refresh\""), "{page}");
     for path in OF_THE_AGENT {
         assert_eq!(agent.get(path).await.status, 200, "{path}");
     }
@@ -263,7 +265,7 @@ async fn the_node_in_one_line_by_its_verdict() {
     assert_eq!((healthy.status, healthy.body.as_str()), (200, "healthy: nothing is wrong\n"));
     agent.publish.send_replace(Some(snapshot(&broken("exit"))));
     let critical = agent.get("/node").await;
-    assert_eq!((critical.status, critical.body.as_str()), (503, "critical: kubelet.service has failed: exit code 1 (and 1 more)\n"));
+    assert_eq!((critical.status, critical.body.as_str()), (503, "critical: kubelet.service has failed: exit code 1 (and 1 other fault)\n"));
     let mut blind = common::worker();
     blind["cni"] = json!({ "unknown": { "reason": "permission denied" } });
     agent.publish.send_replace(Some(snapshot(&blind)));
@@ -324,6 +326,17 @@ async fn the_page_says_what_the_text_says_and_needs_nothing_else() {
 }
 
 #[tokio::test]
+async fn an_article_begins_with_what_is_true_here() {
+    let agent = Agent::with(&broken("exit")).await;
+    let page = agent.browse("/explain/unit-failed").await.body;
+    let (here, article) = page.split_once("<h1>unit-failed</h1>").unwrap();
+    assert!(here.contains("kubelet.service has failed: exit code 1") && article.contains("Meaning"));
+    let anchor = here.split("href=\"../#").nth(1).unwrap().split('"').next().unwrap();
+    assert!(agent.browse("/").await.body.contains(&format!("id=\"{anchor}\"")), "{anchor}");
+    assert!(!agent.browse("/explain/unit-masked").await.body.contains("on this node now"));
+}
+
+#[tokio::test]
 async fn articles_link_to_what_is_there() {
     let agent = Agent::start().await;
     for check in nodetriage::checks::ALL {
@@ -335,10 +348,10 @@ async fn articles_link_to_what_is_there() {
     }
 }
 
-/// `name{labels}` → value.
-fn series(exposition: &str) -> BTreeMap<String, f64> {
+/// `name{labels}` → value, as it is written.
+fn series(exposition: &str) -> BTreeMap<String, String> {
     let samples = exposition.lines().filter(|line| !line.starts_with('#'));
-    samples.map(|line| line.rsplit_once(' ').unwrap()).map(|(name, value)| (name.to_owned(), value.parse().unwrap())).collect()
+    samples.map(|line| line.rsplit_once(' ').unwrap()).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 #[tokio::test]
@@ -349,25 +362,25 @@ async fn a_healthy_worker_has_few_series_and_the_names_are_a_contract() {
     assert!(scrape.body.len() < 24_000, "{} bytes", scrape.body.len());
     let series = series(&scrape.body);
     assert!(series.len() < 150, "{} series", series.len());
-    let is = |name: &str, value: f64| assert_eq!(series.get(name), Some(&value), "{name} of\n{}", scrape.body);
-    is("nodetriage_findings{severity=\"critical\"}", 0.0);
-    is("nodetriage_findings{severity=\"warning\"}", 0.0);
-    is("nodetriage_findings{severity=\"info\"}", 0.0);
-    is("nodetriage_verdict{verdict=\"healthy\"}", 1.0);
-    is("nodetriage_verdict{verdict=\"critical\"}", 0.0);
-    is("nodetriage_unit_active{unit=\"kubelet.service\"}", 1.0);
-    is("nodetriage_eviction_signal_available{signal=\"memory.available\"}", 6_442_450_944.0);
-    is("nodetriage_eviction_signal_threshold{signal=\"memory.available\"}", 104_857_600.0);
-    is("nodetriage_eviction_signal_available{signal=\"pid.available\"}", 32_256.0);
-    is(&format!("nodetriage_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1.0);
+    let is = |name: &str, value: &str| assert_eq!(series.get(name).map(String::as_str), Some(value), "{name} of\n{}", scrape.body);
+    is("nodetriage_findings{severity=\"critical\"}", "0");
+    is("nodetriage_findings{severity=\"warning\"}", "0");
+    is("nodetriage_findings{severity=\"info\"}", "0");
+    is("nodetriage_verdict{verdict=\"healthy\"}", "1");
+    is("nodetriage_verdict{verdict=\"critical\"}", "0");
+    is("nodetriage_unit_active{unit=\"kubelet.service\"}", "1");
+    is("nodetriage_eviction_signal_available{signal=\"memory.available\"}", "6442450944");
+    is("nodetriage_eviction_signal_threshold{signal=\"memory.available\"}", "104857600");
+    is("nodetriage_eviction_signal_available{signal=\"pid.available\"}", "32256");
+    is(&format!("nodetriage_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), "1");
     for domain in nodetriage::facts::Domain::ALL {
-        is(&format!("nodetriage_observation_success{{domain=\"{domain}\"}}"), 1.0);
+        is(&format!("nodetriage_observation_success{{domain=\"{domain}\"}}"), "1");
     }
     assert!(!series.contains_key("nodetriage_unit_active{unit=\"etcd.service\"}"), "it is not installed");
     assert!(series.keys().any(|name| name.starts_with("nodetriage_observation_duration_seconds{domain=\"cni\"")));
     assert!(series.keys().any(|name| name.starts_with("nodetriage_observation_timestamp_seconds{domain=\"cni\"")));
     let certificate = "nodetriage_certificate_not_after_timestamp_seconds{path=\"/var/lib/kubelet/pki/kubelet-client-current.pem\",role=\"kubelet-client\"}";
-    assert!(series[certificate] > 1_700_000_000.0);
+    assert!(series[certificate].parse::<f64>().unwrap() > 1_700_000_000.0);
 }
 
 #[tokio::test]
@@ -376,16 +389,16 @@ async fn a_broken_node_shows_in_the_metrics_and_clears() {
     facts["cni"] = json!({ "unknown": { "reason": "permission denied" } });
     let agent = Agent::with(&facts).await;
     let before = series(&agent.get("/metrics").await.body);
-    assert_eq!(before["nodetriage_finding{code=\"unit-failed\",severity=\"critical\",subject=\"kubelet.service\"}"], 1.0);
-    assert_eq!(before["nodetriage_findings{severity=\"critical\"}"], 1.0);
-    assert_eq!(before["nodetriage_findings{severity=\"warning\"}"], 1.0);
-    assert_eq!(before["nodetriage_unit_active{unit=\"kubelet.service\"}"], 0.0);
-    assert_eq!(before["nodetriage_verdict{verdict=\"critical\"}"], 1.0);
-    assert_eq!(before["nodetriage_observation_success{domain=\"cni\"}"], 0.0, "blind is not well");
+    assert_eq!(before["nodetriage_finding{code=\"unit-failed\",severity=\"critical\",subject=\"kubelet.service\"}"], "1");
+    assert_eq!(before["nodetriage_findings{severity=\"critical\"}"], "1");
+    assert_eq!(before["nodetriage_findings{severity=\"warning\"}"], "1");
+    assert_eq!(before["nodetriage_unit_active{unit=\"kubelet.service\"}"], "0");
+    assert_eq!(before["nodetriage_verdict{verdict=\"critical\"}"], "1");
+    assert_eq!(before["nodetriage_observation_success{domain=\"cni\"}"], "0", "blind is not well");
     agent.publish.send_replace(Some(snapshot(&common::worker())));
     let after = series(&agent.get("/metrics").await.body);
     assert!(!after.keys().any(|name| name.starts_with("nodetriage_finding{")));
-    assert_eq!(after["nodetriage_unit_active{unit=\"kubelet.service\"}"], 1.0);
+    assert_eq!(after["nodetriage_unit_active{unit=\"kubelet.service\"}"], "1");
 }
 
 #[test]

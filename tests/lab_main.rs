@@ -15,26 +15,34 @@ const CERTIFICATE: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
 
 #[test]
 fn outside_as_a_pod_on_systemd_252() {
-    let Some(lab) = Lab::boot("bookworm", "outside") else { return };
-    everything(&lab, &lab.daemon_outside(&[]));
+    outside("bookworm");
 }
 
 #[test]
 fn outside_as_a_pod_on_systemd_257() {
-    let Some(lab) = Lab::boot("trixie", "outside") else { return };
-    everything(&lab, &lab.daemon_outside(&[]));
+    outside("trixie");
 }
 
 #[test]
 fn inside_as_the_shipped_unit_on_systemd_252() {
-    let Some(lab) = Lab::boot("bookworm", "inside") else { return };
-    everything(&lab, &lab.daemon_inside());
+    inside("bookworm");
 }
 
 #[test]
 fn inside_as_the_shipped_unit_on_systemd_257() {
-    let Some(lab) = Lab::boot("trixie", "inside") else { return };
+    inside("trixie");
+}
+
+fn outside(suite: &str) {
+    let Some(lab) = Lab::boot(suite, "outside") else { return };
+    everything(&lab, &lab.daemon_outside(&[]));
+}
+
+fn inside(suite: &str) {
+    let Some(lab) = Lab::boot(suite, "inside") else { return };
     everything(&lab, &lab.daemon_inside());
+    // Nor was it killed at its memory limit on the way.
+    assert_eq!(lab.sh("systemctl show -P NRestarts nodetriage"), "0\n");
 }
 
 fn everything(lab: &Lab, daemon: &Daemon) {
@@ -46,6 +54,7 @@ fn everything(lab: &Lab, daemon: &Daemon) {
     unit_states(&node);
     unit_files(&node);
     crash_loop(&node);
+    journal(&node);
     certificates(&node);
     cni(&node);
 }
@@ -80,6 +89,8 @@ fn unit_states(node: &Node) {
     node.mended("systemctl start kubelet");
     node.shows("systemctl stop containerd", "unit-inactive containerd.service", &[]);
     node.mended("systemctl start containerd");
+    node.shows("systemctl stop kube-proxy", "unit-inactive kube-proxy.service", &[]);
+    node.mended("systemctl start kube-proxy");
     // Restart=always: killed once, it was restarted once.
     node.shows("systemctl kill --signal=KILL kubelet", "unit-crash-looping kubelet.service", &[]);
     node.mended("systemctl restart kubelet");
@@ -116,6 +127,13 @@ fn crash_loop(node: &Node) {
     node.mended(&format!("sed -i s,pki/nosuch.crt,pki/ca.crt, {CONFIG} && systemctl restart kubelet"));
 }
 
+/// What only the kubelet knows, it says; and not the one that was restarted since.
+fn journal(node: &Node) {
+    node.lab.sh("until grep -qs ^/usr/bin/kubelet /proc/$(systemctl show -P MainPID kubelet)/cmdline; do :; done");
+    node.shows("systemctl kill --signal=USR1 kubelet", "kubelet-pleg-unhealthy kubelet.service", &[]);
+    node.mended("systemctl restart kubelet");
+}
+
 /// Scenario 5, and its mending as the kubelet does it: another file, and the symlink renamed into place.
 fn certificates(node: &Node) {
     let root = format!("certificate-expired {CERTIFICATE}");
@@ -129,6 +147,57 @@ fn certificates(node: &Node) {
 fn cni(node: &Node) {
     node.shows("mv /etc/cni/net.d/10-lab.conflist /root", "cni-config-missing /etc/cni/net.d", &[]);
     node.mended("mv /root/10-lab.conflist /etc/cni/net.d");
+}
+
+/// Who may not look is told what to grant, and neither that all is well nor that something is missing.
+#[test]
+fn without_the_capability_it_is_blind_and_says_so() {
+    let Some(lab) = Lab::boot("trixie", "nobody") else { return };
+    let output = lab.run_as_nobody(&["check", "--node-name", "node1", "--output", "json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!(report["verdict"], "unknown");
+    assert_eq!(report["findings"], serde_json::json!([]));
+    let unknown = report["unknown"].as_array().expect("a list");
+    for domain in ["journal", "kubelet", "certificates"] {
+        let blind = unknown.iter().find(|blind| blind["domain"] == domain).unwrap_or_else(|| panic!("{domain} is not unknown: {report:#}"));
+        assert!(blind["grant"].as_str().is_some_and(|grant| grant.contains("CAP_DAC_READ_SEARCH")), "{blind}");
+    }
+}
+
+/// The unit's promises: its limits hold, SIGTERM ends it at once, a hang does too, and what it knew of the past it still knows.
+#[test]
+fn the_shipped_unit_is_kept_alive_and_small() {
+    let Some(lab) = Lab::boot("trixie", "unit") else { return };
+    let daemon = lab.daemon_inside();
+    let show = |property: &str| lab.sh(&format!("systemctl show -P {property} nodetriage")).trim().to_owned();
+    assert_eq!(show("MemoryMax"), (32 << 20).to_string());
+
+    let event = lab.event("systemctl disable kubelet");
+    let since = |report: &Value| report["findings"][0]["since"].clone();
+    let disabled = |report: &Value| roots(report) == ["unit-disabled kubelet.service"];
+    let before = since(&daemon.wait_for(event, "the kubelet was disabled", disabled).0);
+    assert!(before.is_string());
+
+    // A shorter patience, and it outlives that several times over.
+    let shorter = "mkdir -p /etc/systemd/system/nodetriage.service.d
+        printf '[Service]\nWatchdogSec=1s\nTimeoutAbortSec=1s\nRestartSec=100ms\n' > /etc/systemd/system/nodetriage.service.d/test.conf
+        systemctl daemon-reload && systemctl restart nodetriage";
+    lab.sh(shorter);
+    let pid = show("MainPID");
+    let pings = |seen: &str| lab.until(|| show("WatchdogTimestampMonotonic") != seen, "a ping for the watchdog");
+    for _ in 0..4 {
+        pings(&show("WatchdogTimestampMonotonic"));
+    }
+    assert_eq!((show("MainPID"), show("NRestarts")), (pid.clone(), "0".to_owned()));
+
+    lab.sh(&format!("kill -STOP {pid}"));
+    lab.until(|| show("NRestarts") == "1" && show("ActiveState") == "active", "systemd restarts what hangs");
+    assert_eq!(since(&daemon.wait_for(Instant::now(), "after the restart", disabled).0), before, "since when is kept");
+
+    let start = Instant::now();
+    lab.sh("systemctl stop nodetriage");
+    assert!(start.elapsed() < DEADLINE / 4, "SIGTERM took {:?}", start.elapsed());
+    assert_eq!((show("Result"), show("ExecMainStatus")), ("success".to_owned(), "0".to_owned()));
 }
 
 /// A kubelet that was killed once and runs again is no crash loop for ever, without anybody's doing.

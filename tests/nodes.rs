@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -32,6 +32,8 @@ struct Case {
     link: BTreeMap<String, String>,
     #[serde(default)]
     write: BTreeMap<String, String>,
+    #[serde(default)]
+    mode: BTreeMap<String, String>,
     #[serde(default)]
     replace: BTreeMap<String, BTreeMap<String, String>>,
     #[serde(default)]
@@ -105,6 +107,7 @@ fn disk(dir: &Path, case: &Case, root: &Path) {
         }
     }
     let below = |path: &str| root.join(path.trim_start_matches('/'));
+    private(root);
     for path in &case.remove {
         let path = below(path);
         assert!(path.symlink_metadata().is_ok(), "{} is not there to be removed", path.display());
@@ -126,6 +129,23 @@ fn disk(dir: &Path, case: &Case, root: &Path) {
         let _ = fs::remove_file(below(path));
         fs::create_dir_all(below(path).parent().unwrap()).unwrap();
         symlink(target, below(path)).unwrap();
+    }
+    for (path, mode) in &case.mode {
+        fs::set_permissions(below(path), fs::Permissions::from_mode(u32::from_str_radix(mode, 8).unwrap())).unwrap();
+    }
+}
+
+/// Keys are root's alone, which git does not keep.
+fn private(dir: &Path) {
+    for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_symlink() {
+            continue;
+        }
+        if path.is_dir() {
+            private(&path);
+        } else if fs::read(&path).unwrap().windows(15).any(|bytes| bytes == b"PRIVATE KEY----" || bytes == b"client-key-data") {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! What the certificate checks share: which certificates are judged, one finding for all that one procedure mends, and that procedure.
 
-use crate::facts::certificates::{Certificate, Place, Role};
+use crate::facts::certificates::{Certificate, Place, PlaceState, Role};
 use crate::facts::shell::quote;
 use crate::facts::timestamp::human_span;
-use crate::facts::{Blind, Facts, Timestamp};
+use crate::facts::{Blind, Facts, Sourced, Timestamp};
 use crate::finding::{Component, Finding};
 
 /// When the harm is done.
@@ -22,6 +22,8 @@ pub(super) enum Mend {
     Kubeadm,
     KubeletServing,
     Ca(Role),
+    /// The CA in this file.
+    CaFile(String),
     /// k3s and RKE2 renew what is about to expire when they start; their directory's name is `k3s` or `rke2`.
     Rancher(&'static str),
     MicroK8s,
@@ -38,14 +40,18 @@ pub(super) struct Wrong {
     what: String,
     since: Option<Timestamp>,
     /// What it stops, where that is not what a certificate of its role always stops.
-    stops: Option<&'static str>,
+    stops: Option<String>,
+    /// What to look at before anything is replaced.
+    look_first: Option<&'static str>,
+    /// It is made anew, not renewed: what is there cannot be used.
+    replace: bool,
     /// Where else it was seen, and what.
     evidence: Option<(String, String)>,
 }
 
 impl Wrong {
     pub fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), since: None, stops: None, evidence: None }
+        Self { what: what.into(), since: None, stops: None, look_first: None, replace: false, evidence: None }
     }
 
     pub fn since(mut self, since: Timestamp) -> Self {
@@ -53,8 +59,18 @@ impl Wrong {
         self
     }
 
-    pub fn stops(mut self, stops: &'static str) -> Self {
-        self.stops = Some(stops);
+    pub fn stops(mut self, stops: impl Into<String>) -> Self {
+        self.stops = Some(stops.into());
+        self
+    }
+
+    pub fn look_first(mut self, command: &'static str) -> Self {
+        self.look_first = Some(command);
+        self
+    }
+
+    pub fn replace(mut self) -> Self {
+        self.replace = true;
         self
     }
 
@@ -144,8 +160,7 @@ fn finding(facts: &Facts, harm: Harm, mend: &Mend, group: &[Judged]) -> Option<F
         // The kubelet keeps a copy of its kubeconfig's certificate: the same one is told once.
         if !told.contains(&identity) {
             told.push(identity);
-            evidence.push((place.location(), describe(facts, certificate)));
-            evidence.extend(place.target.as_ref().map(|target| (place.path.clone(), format!("links to {target}"))));
+            evidence.push((place.location(), describe(facts, place, certificate)));
             if told.len() == 1 {
                 evidence.extend(place.named_by.as_ref().map(|named_by| (named_by.clone(), format!("names {}", place.path))));
                 evidence.extend(wrong.evidence.clone());
@@ -157,7 +172,7 @@ fn finding(facts: &Facts, harm: Harm, mend: &Mend, group: &[Judged]) -> Option<F
         2 => ", with another of this node".to_owned(),
         n => format!(", with {} others of this node", n - 1),
     };
-    let stops = first.wrong.stops.map_or_else(|| stops(facts, first.place), str::to_owned);
+    let stops = first.wrong.stops.clone().unwrap_or_else(|| stops(facts, first.place));
     let then = match harm {
         Harm::Done => format!(", so {stops}"),
         Harm::Ahead => format!("; then {stops}"),
@@ -168,15 +183,23 @@ fn finding(facts: &Facts, harm: Harm, mend: &Mend, group: &[Judged]) -> Option<F
         finding = finding.evidence(source, saw);
     }
     let places: Vec<&Place> = group.iter().map(|judged| judged.place).collect();
-    Some(commands(facts, mend, &places).into_iter().fold(finding, Finding::remedy))
+    let commands = if first.wrong.replace { places.iter().flat_map(|place| replacement(facts, place)).collect() } else { commands(facts, mend, &places) };
+    let look = first.wrong.look_first.map(str::to_owned);
+    Some(look.into_iter().chain(commands).fold(finding, Finding::remedy))
 }
 
-/// What a certificate says of itself: `notAfter 2026-12-01 00:10:03 UTC (3 h ago), CN=…, O=…, issuer CN=…`.
-pub(super) fn describe(facts: &Facts, certificate: &Certificate) -> String {
+/// What a certificate says of itself: `notAfter 2026-12-01 00:10:03 UTC (3 h ago), CN=…, O=…, issuer CN=…; a link to …`.
+pub(super) fn describe(facts: &Facts, place: &Place, certificate: &Certificate) -> String {
     let left = certificate.not_after.seconds_since(facts.certificates_at);
-    let age = if left > 0 { format!("in {}", human_span(left)) } else { format!("{} ago", human_span(-left)) };
+    let age = if left >= 0 { format!("in {}", human_span(left)) } else { format!("{} ago", human_span(-left)) };
     let organizations: String = certificate.organizations.iter().map(|o| format!(", O={o}")).collect();
-    format!("notAfter {} ({age}), CN={}{organizations}, issuer CN={}", certificate.not_after.human(), certificate.common_name, certificate.issuer_common_name)
+    let target = place.target.as_ref().map_or_else(String::new, |target| format!("; a link to {target}"));
+    format!(
+        "notAfter {} ({age}), CN={}{organizations}, issuer CN={}{target}",
+        certificate.not_after.human(),
+        certificate.common_name,
+        certificate.issuer_common_name
+    )
 }
 
 pub(super) fn component(role: Role) -> Component {
@@ -212,7 +235,7 @@ pub(super) fn name(place: &Place) -> String {
 /// What a bad one stops; empty where we do not know what it is for.
 pub(super) fn stops(facts: &Facts, place: &Place) -> String {
     match place.role {
-        Role::KubeletClient if has_a_better_one(facts, place) => "the kubelet lives on its rotated one, but will not start again",
+        Role::KubeletClient if better(facts, place).is_some() => "the kubelet, which lives on its rotated one, will not start again",
         Role::KubeletClient => "the API server refuses the kubelet",
         Role::KubeletServing => "who verifies it gets no logs, no exec and no metrics of this node",
         Role::ClusterCa => "nothing it signed is trusted any more",
@@ -234,14 +257,34 @@ pub(super) fn stops(facts: &Facts, place: &Place) -> String {
     .to_owned()
 }
 
-/// Another client certificate of the kubelet, the rotated one, is valid.
-fn has_a_better_one(facts: &Facts, place: &Place) -> bool {
-    let rotated = facts.certificates.known().into_iter().flat_map(|certificates| &certificates.places);
-    rotated
-        .filter(|other| other.role == Role::KubeletClient && other.in_use && other.path != place.path && is_rotated(other))
-        .filter_map(Place::leaf)
-        .filter(|leaf| place.leaf().is_none_or(|own| own.serial != leaf.serial) && leaf.organizations.iter().any(|group| group == "system:nodes"))
-        .any(|leaf| leaf.not_after > facts.certificates_at && leaf.not_before <= facts.certificates_at)
+/// Another client certificate of the kubelet, the rotated one, that is valid.
+pub(super) fn better<'a>(facts: &'a Facts, place: &Place) -> Option<&'a Place> {
+    let mut places = facts.certificates.known().into_iter().flat_map(|certificates| &certificates.places);
+    let rotated = places.find(|other| other.role == Role::KubeletClient && other.in_use && other.path != place.path && is_rotated(other))?;
+    let leaf = rotated.leaf()?;
+    let other = place.leaf().is_none_or(|own| own.serial != leaf.serial) && leaf.organizations.iter().any(|group| group == "system:nodes");
+    (other && leaf.not_after >= facts.certificates_at && leaf.not_before <= facts.certificates_at).then_some(rotated)
+}
+
+/// The node's name in the cluster, where it was given. A hostname alone does not tell it: a cloud's node may be called otherwise.
+pub(super) fn sure_name(facts: &Facts) -> Option<&Sourced<String>> {
+    facts.node.name.as_ref().filter(|name| !["/proc/sys/kernel/hostname", "/etc/hostname"].contains(&name.source.as_str()))
+}
+
+/// The program that reads it at its start.
+pub(super) fn reader(facts: &Facts, place: &Place) -> Option<&'static str> {
+    Some(match place.role {
+        Role::KubeletClient | Role::KubeletServing => "the kubelet",
+        Role::ClusterCa if place.entry.is_some() => "the kubelet",
+        Role::ClusterCa if !facts.node.control_plane => return None,
+        Role::ClusterCa | Role::ApiServer | Role::ApiServerKubeletClient | Role::ApiServerEtcdClient | Role::FrontProxyCa | Role::FrontProxyClient => {
+            "kube-apiserver"
+        }
+        Role::EtcdCa | Role::EtcdServer | Role::EtcdPeer => "etcd",
+        Role::KubeconfigClient if place.path.ends_with("/controller-manager.conf") => "kube-controller-manager",
+        Role::KubeconfigClient if place.path.ends_with("/scheduler.conf") => "kube-scheduler",
+        Role::EtcdHealthcheckClient | Role::KubeconfigClient | Role::Other => return None,
+    })
 }
 
 /// The kubelet replaces it by itself; what stands in a kubeconfig or in `tlsCertFile` stays as it is.
@@ -249,15 +292,26 @@ fn is_rotated(place: &Place) -> bool {
     place.path.ends_with("/kubelet-client-current.pem") || place.path.ends_with("/kubelet-server-current.pem")
 }
 
-/// Days left, if the certificate is valid now and will end within `days`.
-/// A kubelet that rotates renews at 70 to 90 % of the life: before 90 % its certificate is nobody's worry
+/// Seconds left, if the certificate is valid now and will end within `days`, and that is somebody's worry.
+pub(super) fn ends_within(facts: &Facts, place: &Place, certificate: &Certificate, days: u32) -> Option<i64> {
+    let left = certificate.not_after.seconds_since(facts.certificates_at);
+    let in_time = rotates(facts, place) && !is_overdue(facts, place, certificate);
+    // certificate-embedded-stale tells of one that the kubelet does not live on any more.
+    let superseded = place.role == Role::KubeletClient && better(facts, place).is_some();
+    (left >= 0 && left < i64::from(days) * 86_400 && !in_time && !superseded && !is_replaced(place, certificate)).then_some(left)
+}
+
+/// A kubelet that rotates renews at 70 to 90 % of the life: past that its rotation has failed
 /// (client-go `util/certificate/certificate_manager.go` `nextRotationDeadline`).
-pub(super) fn ends_within(facts: &Facts, place: &Place, certificate: &Certificate, days: u32) -> Option<String> {
+pub(super) fn is_overdue(facts: &Facts, place: &Place, certificate: &Certificate) -> bool {
     let left = certificate.not_after.seconds_since(facts.certificates_at);
     let life = certificate.not_after.seconds_since(certificate.not_before);
-    let rotates = is_rotated(place) && facts.kubelet.known().is_some_and(|kubelet| kubelet.rotate_certificates.value || place.role == Role::KubeletServing);
-    let in_time = rotates && left > life / 10;
-    (left > 0 && left < i64::from(days) * 86_400 && !in_time && !is_replaced(place, certificate)).then(|| human_span(left))
+    rotates(facts, place) && is_leaf(place, certificate) && left >= 0 && left <= life / 10
+}
+
+/// The kubelet renews it by itself.
+fn rotates(facts: &Facts, place: &Place) -> bool {
+    is_rotated(place) && facts.kubelet.known().is_some_and(|kubelet| kubelet.rotate_certificates.value || place.role == Role::KubeletServing)
 }
 
 /// The one a program presents: the first of its file.
@@ -306,7 +360,8 @@ fn commands(facts: &Facts, mend: &Mend, places: &[&Place]) -> Vec<String> {
     match mend {
         Mend::KubeletClient | Mend::Kubeadm => kubeadm(facts, places),
         Mend::KubeletServing => places.iter().flat_map(|place| kubelet_serving(place)).collect(),
-        Mend::Ca(_) => places.first().map_or_else(Vec::new, |place| ca(facts, place)),
+        Mend::Ca(_) => places.first().map_or_else(Vec::new, |place| ca(facts, &place.path)),
+        Mend::CaFile(path) => ca(facts, path),
         Mend::Rancher(name) => vec![format!("systemctl restart {}", rancher_unit(facts, name))],
         Mend::MicroK8s => vec!["microk8s refresh-certs --cert server.crt".to_owned(), "microk8s refresh-certs --cert front-proxy-client.crt".to_owned()],
         Mend::Clock => vec!["timedatectl status".to_owned(), "chronyc makestep || systemctl restart systemd-timesyncd".to_owned()],
@@ -317,16 +372,18 @@ fn commands(facts: &Facts, mend: &Mend, places: &[&Place]) -> Vec<String> {
 /// The commands that make another in the place of one that cannot be used.
 pub(super) fn replacement(facts: &Facts, place: &Place) -> Vec<String> {
     let key = place.path.replace(".crt", ".key");
+    let old = if place.state == PlaceState::Missing { Vec::new() } else { vec![aside(&place.path)] };
     match (mend(facts, place), kubeadm_name(place)) {
         (Mend::KubeletClient | Mend::Kubeadm, _) if is_rotated(place) && has_a_kubeconfig_certificate(facts, place) => {
             vec![aside(&place.path), "systemctl restart kubelet".to_owned()]
         }
         (Mend::Kubeadm, Some(name)) => {
-            let mut commands = match name.strip_suffix(".conf") {
-                Some(name) => vec![aside(&place.path), format!("kubeadm init phase kubeconfig {name}")],
+            let mut commands = old;
+            match name.strip_suffix(".conf") {
+                Some(name) => commands.push(format!("kubeadm init phase kubeconfig {name}")),
                 // kubeadm makes what is missing, certificate and key together; it takes extra names from the configuration it was given.
-                None => vec![aside(&place.path), aside(&key), format!("kubeadm init phase certs {name}  # with --config, if the cluster was made with one")],
-            };
+                None => commands.extend([aside(&key), format!("kubeadm init phase certs {name}  # with --config, if the cluster was made with one")]),
+            }
             commands.extend(static_pod(place).map(|pod| restart(&format!("component={pod}"))));
             commands
         }
@@ -374,15 +431,12 @@ fn restart(label: &str) -> String {
 /// A new kubeconfig for the kubelet, or the old one pointed to the rotated certificate where that is valid.
 /// The kubelet prefers its own copy of an earlier certificate while that lasts: it is moved out of the way.
 fn kubelet_client(facts: &Facts, place: &Place) -> Vec<String> {
-    if has_a_better_one(facts, place) {
+    if better(facts, place).is_some() {
         return vec!["kubeadm init phase kubelet-finalize all && systemctl restart kubelet".to_owned()];
     }
-    let mut commands = facts.new_kubelet_conf();
-    let places = facts.certificates.known().into_iter().flat_map(|certificates| &certificates.places);
-    let copy = places.filter(|place| place.role == Role::KubeletClient && is_rotated(place)).map(|place| aside(&place.path));
-    let last = commands.len().saturating_sub(1);
-    commands.splice(last..last, copy);
-    commands
+    let mut places = facts.certificates.known().into_iter().flat_map(|certificates| &certificates.places);
+    let copy = places.find(|place| place.role == Role::KubeletClient && is_rotated(place));
+    facts.new_kubelet_conf_and(copy.map(|copy| aside(&copy.path)).as_deref())
 }
 
 /// Out of the way, and not lost.
@@ -405,8 +459,8 @@ fn kubelet_serving(place: &Place) -> Vec<String> {
 }
 
 /// kubeadm renews no CA. Signed again with the same key, it keeps everything it ever signed valid.
-fn ca(facts: &Facts, place: &Place) -> Vec<String> {
-    let file = place.path.strip_suffix(".crt").map_or("/etc/kubernetes/pki/ca.crt", |_| place.path.as_str());
+fn ca(facts: &Facts, path: &str) -> Vec<String> {
+    let file = path.strip_suffix(".crt").map_or("/etc/kubernetes/pki/ca.crt", |_| path);
     let new = format!("/root/{}", file.trim_start_matches("/etc/kubernetes/pki/").replace('/', "-"));
     let key = quote(&file.replace(".crt", ".key"));
     let (file, new) = (quote(file), quote(&new));

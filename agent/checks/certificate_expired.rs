@@ -21,7 +21,8 @@ pub static CHECK: Check = Check {
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     certificate::find(facts, Harm::Done, |place, certificate| {
         let age = facts.certificates_at.seconds_since(certificate.not_after);
-        let expired = age >= 0 && !certificate::is_replaced(place, certificate);
+        // As Go: at notAfter itself it is still valid.
+        let expired = age > 0 && !certificate::is_replaced(place, certificate);
         expired.then(|| Wrong::new(format!("expired {} ago", human_span(age))).since(certificate.not_after))
     })
 }

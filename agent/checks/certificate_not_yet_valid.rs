@@ -25,8 +25,10 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
         |_| Mend::Clock,
         |place, certificate| {
             let wait = certificate.not_before.seconds_since(facts.certificates_at);
-            (wait > 0 && !certificate::is_replaced(place, certificate))
-                .then(|| Wrong::new(format!("is valid only from {} on, {} after this node's clock", certificate.not_before.human(), human_span(wait))))
+            (wait > 0 && !certificate::is_replaced(place, certificate)).then(|| {
+                Wrong::new(format!("is valid only from {} on, {} after this node's clock", certificate.not_before.human(), human_span(wait)))
+                    .stops("it is refused, unless it is the clock that is wrong")
+            })
         },
     )
 }

@@ -1,6 +1,7 @@
 //! What the CNI checks share: the directory as the runtime sees it.
 
 use crate::facts::cni::{Cni, ConfFile, ConfState, Network};
+use crate::facts::shell::quote;
 use crate::facts::{Blind, Facts};
 use crate::finding::Finding;
 
@@ -61,14 +62,14 @@ pub(super) fn identity(network: &Network) -> String {
 
 /// Takes a file out of the runtime's sight without losing it; every runtime notices by itself.
 pub(super) fn put_aside(path: &str) -> String {
-    format!("mv {path} {path}.disabled  # no restart: the runtime watches the directory")
+    format!("mv {} {}  # no restart: the runtime watches the directory", quote(path), quote(&format!("{path}.disabled")))
 }
 
 /// Where to look when the network plugin's pod should have done something.
 pub(super) fn look_at_its_pod(facts: &Facts, cni: &Cni, provider: Option<&str>) -> String {
     let pod = cni.installed.iter().filter(|(name, _)| provider.is_none_or(|provider| provider == *name)).find_map(|(_, mark)| mark.pod_logs.as_deref());
     match pod {
-        Some(logs) => format!("tail -n 20 {logs}/*/*.log  # the network plugin's pod on this node"),
-        None => format!("kubectl get pods -A -o wide --field-selector spec.nodeName={}  # does the network plugin's pod run here?", facts.node_name()),
+        Some(logs) => format!("tail -n 20 {}/*/*.log  # the network plugin's pod on this node", quote(logs)),
+        None => format!("kubectl get pods -A -o wide --field-selector spec.nodeName={}  # does the network plugin's pod run here?", quote(facts.node_name())),
     }
 }

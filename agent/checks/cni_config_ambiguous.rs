@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::cni::{judged, listing, put_aside};
 use crate::config::Config;
+use crate::facts::shell::quote;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Component, Finding, Severity};
 
@@ -37,8 +38,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let leftover = rivals.iter().find(|(file, network)| network.is_leftover() && file.name != effective.name);
     Ok(vec![match leftover {
         Some((file, _)) => finding.remedy(put_aside(&cni.path_of(file))),
-        None => {
-            finding.remedy(format!("ls -l {}  # put aside (mv FILE FILE.disabled) what does not belong to the cluster's network plugin", cni.conf_dir.value))
-        }
+        None => finding
+            .remedy(format!("ls -l {}  # put aside (mv FILE FILE.disabled) what does not belong to the cluster's network plugin", quote(&cni.conf_dir.value))),
     }])
 }

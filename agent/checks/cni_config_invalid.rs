@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::cni::{judged, look_at_its_pod, put_aside};
 use crate::config::Config;
 use crate::facts::cni::{Cni, ConfFile, ConfState, Network};
+use crate::facts::shell::quote;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Component, Finding, Severity};
 
@@ -51,7 +52,7 @@ fn remedies(facts: &Facts, cni: &Cni, path: &str, found: Finding) -> Finding {
     let found = if cni.networks().any(|(other, _)| cni.path_of(other) != path) {
         found.remedy(put_aside(path))
     } else {
-        found.remedy(format!("python3 -m json.tool {path}  # mend it; the runtime watches the directory"))
+        found.remedy(format!("python3 -m json.tool {}  # mend it; the runtime watches the directory", quote(path)))
     };
     if written_again { found.remedy(look_at_its_pod(facts, cni, provider)) } else { found }
 }

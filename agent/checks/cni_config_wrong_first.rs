@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::cni::{identity, judged, listing, put_aside};
 use crate::config::Config;
 use crate::facts::cni::{Cni, ConfFile, Network};
+use crate::facts::shell::quote;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Component, Finding, Severity};
 
@@ -34,8 +35,10 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     if let Some(mark) = cni.installed.get(&owner.provider) {
         finding = finding.evidence(mark.place(), format!("{} is at work on this node", owner.provider));
     }
-    let pods =
-        format!("kubectl get pods -A -o wide --field-selector spec.nodeName={}  # delete those whose address is of the wrong network", facts.node_name());
+    let pods = format!(
+        "kubectl get pods -A -o wide --field-selector spec.nodeName={}  # delete those whose address is of the wrong network",
+        quote(facts.node_name())
+    );
     Ok(vec![finding.remedy(put_aside(&path)).remedy(pods)])
 }
 

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::cni::{identity, judged, look_at_its_pod};
 use crate::config::Config;
 use crate::facts::cni::{Binary, Cni, ConfFile, Network};
+use crate::facts::shell::quote;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Component, Finding, Severity};
 
@@ -106,7 +107,7 @@ fn finding(facts: &Facts, cni: &Cni, (file, network): (&ConfFile, &Network), mis
 fn remedies(facts: &Facts, cni: &Cni, network: &Network, missing: &[(&str, &Binary)], mut finding: Finding) -> Finding {
     for (_, binary) in missing {
         if let Binary::NotExecutable(at) = binary {
-            finding = finding.remedy(format!("ls -l {at} && chmod 755 {at}"));
+            finding = finding.remedy(format!("ls -l {0} && chmod 755 {0}", quote(at)));
         }
     }
     let elsewhere = missing.iter().find_map(|(_, binary)| match binary {
@@ -116,7 +117,7 @@ fn remedies(facts: &Facts, cni: &Cni, network: &Network, missing: &[(&str, &Bina
     if let (Some((there, _)), Some(here)) = (elsewhere, cni.bin_dirs.first()) {
         finding = finding.remedy(format!(
             "mkdir -p {0} && ln -s {there}/* {0}/  # or name {there} in {1}'s configuration and restart it",
-            here.value,
+            quote(&here.value),
             cni.runtime.name()
         ));
     }

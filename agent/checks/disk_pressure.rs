@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::pressure::{Short, Under, bytes, percent, short_filesystems};
 use crate::config::Config;
 use crate::facts::pressure::Pressure;
+use crate::facts::shell::quote;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
 
@@ -39,7 +40,7 @@ fn finding(short: &Short, worst: &Under, pressure: &Pressure) -> Finding {
     for under in &short.under {
         finding = under.evidence(finding, bytes);
     }
-    let finding = finding.remedy(format!("du -xh --max-depth=4 {name} 2>/dev/null | sort -rh | head -25  # what fills it"));
+    let finding = finding.remedy(format!("du -xh --max-depth=4 {} 2>/dev/null | sort -rh | head -25  # what fills it", quote(name)));
     let finding = finding.remedy("crictl rmi --prune  # removes the images that no container uses; they are pulled again when needed");
     if short.holds_logs(pressure) {
         return finding.remedy("journalctl --vacuum-size=200M  # removes the oldest archived journal files, down to 200 MB");

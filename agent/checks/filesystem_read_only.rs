@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::facts::pressure::Mount;
+use crate::facts::shell::quote;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Component, Finding, Severity};
 
@@ -31,10 +32,11 @@ fn finding(mount: &Mount) -> Finding {
     let finding =
         Finding::new(Component::Node, mount_point.clone(), format!("{mount_point} is read-only: nothing can be written to {}", mount.holds.join(", ")))
             .evidence("/proc/1/mountinfo", format!("{source} ({fs_type}) on {mount_point}: {saw}"));
+    let point = quote(mount_point);
     if mount.read_only_filesystem {
         let finding = finding.remedy("dmesg -T | grep -iE 'I/O error|EXT4-fs|XFS|BTRFS|remount' | tail -20  # did the kernel do it after an error?");
         return finding
-            .remedy(format!("mount -o remount,rw {mount_point}  # if there was no error; else drain the node and check {source} (fsck) from a rescue system"));
+            .remedy(format!("mount -o remount,rw {point}  # if there was no error; else drain the node and check the disk (fsck) from a rescue system"));
     }
-    finding.remedy(format!("grep -n ' {mount_point} ' /etc/fstab  # who mounts it read-only?")).remedy(format!("mount -o remount,bind,rw {mount_point}"))
+    finding.remedy(format!("findmnt --fstab {point}  # who mounts it read-only?")).remedy(format!("mount -o remount,bind,rw {point}"))
 }

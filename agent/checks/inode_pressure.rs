@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::pressure::{Short, Under, percent, short_filesystems};
 use crate::config::Config;
 use crate::facts::pressure::Pressure;
+use crate::facts::shell::quote;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
 
@@ -39,6 +40,6 @@ fn finding(short: &Short, worst: &Under, pressure: &Pressure) -> Finding {
         finding = under.evidence(finding, |count| count.to_string());
     }
     finding
-        .remedy(format!("du -x --inodes --max-depth=5 {name} 2>/dev/null | sort -rn | head -25  # which directory has so many files"))
+        .remedy(format!("du -x --inodes --max-depth=5 {} 2>/dev/null | sort -rn | head -25  # which directory has so many files", quote(name)))
         .remedy("crictl rmi --prune  # removes the images that no container uses; they are pulled again when needed")
 }

@@ -31,6 +31,19 @@ pub(super) fn edit_at(file: &str, line: Option<u64>) -> String {
     format!("vi {line}{} && {RESTART}", quote(file))
 }
 
+/// The command that writes `new` for `old` on the very line that set a value, and has the kubelet read it again;
+/// where that cannot be written safely, one that opens the line.
+pub(super) fn replace<T>(value: &Sourced<T>, old: &str, new: &str) -> String {
+    let plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-:[]".contains(c));
+    match place(&value.source) {
+        Some((file, line)) if plain(old) && plain(new) => {
+            let pattern: String = old.chars().flat_map(|c| ".[]".contains(c).then_some('\\').into_iter().chain([c])).collect();
+            format!("sed -i '{line}s#{pattern}#{new}#' {} && {RESTART}", quote(file))
+        }
+        _ => edit(value),
+    }
+}
+
 /// The faults of a file as evidence.
 pub(super) fn faults(finding: Finding, path: &str, faults: &[Fault]) -> Finding {
     let finding = faults.iter().take(MOST).fold(finding, |finding, fault| finding.evidence(fault.place(path), fault.message.clone()));
@@ -38,6 +51,13 @@ pub(super) fn faults(finding: Finding, path: &str, faults: &[Fault]) -> Finding 
         Some(more @ 1..) => finding.evidence(path, format!("and {more} more")),
         _ => finding,
     }
+}
+
+/// `2.0 GiB`, `512 MiB`.
+pub(super) fn bytes(bytes: u64) -> String {
+    #[allow(clippy::cast_precision_loss)] // one digit is shown
+    let gib = bytes as f64 / 1_073_741_824.0;
+    if gib >= 1.0 { format!("{gib:.1} GiB") } else { format!("{} MiB", bytes >> 20) }
 }
 
 /// What follows from a fault that the kubelet does not survive: it exits now, or will when it is started next.

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::kubelet::{RESTART, consequence, edit, place, quote};
+use super::kubelet::{RESTART, consequence, quote, replace};
 use crate::config::Config;
 use crate::facts::certificates::PlaceState;
 use crate::facts::kubelet::{File, FileState};
@@ -54,13 +54,7 @@ fn remedy(facts: &Facts, file: &File) -> String {
         certificates.places.iter().any(|place| place.path == USUAL && place.entry.is_none() && matches!(place.state, PlaceState::Certificates(_)))
     });
     if path != USUAL && usual_is_there {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-        return match place(&file.path.source) {
-            Some((config, line)) if path.chars().all(plain) => {
-                format!("sed -i '{line}s#{}#{USUAL}#' {} && {RESTART}", path.replace('.', r"\."), quote(config))
-            }
-            _ => edit(&file.path),
-        };
+        return replace(&file.path, path, USUAL);
     }
     let kubeconfig = facts.kubelet.known().and_then(|kubelet| kubelet.kubeconfig.as_ref()).map_or("/etc/kubernetes/kubelet.conf", |k| &k.file.path.value);
     format!("awk '/certificate-authority-data:/ {{print $2}}' {} | base64 -d | install -D -m 644 /dev/stdin {} && {RESTART}", quote(kubeconfig), quote(path))

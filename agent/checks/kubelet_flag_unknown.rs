@@ -1,13 +1,14 @@
 use std::time::Duration;
 
-use super::log;
+use super::kubelet::{consequence, edit};
 use crate::config::Config;
+use crate::facts::Sourced;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Component, Finding, LogSource, Severity, Signal};
 
 pub static CHECK: Check = Check {
     code: "kubelet-flag-unknown",
-    title: "the kubelet refuses a flag of its command line",
+    title: "the kubelet refuses a flag that it does not know",
     severity: Severity::Critical,
     domain: Domain::Journal,
     settle: Duration::ZERO,
@@ -21,22 +22,26 @@ pub static CHECK: Check = Check {
 };
 
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    let Some(line) = log::seen(facts, CHECK.code)?.and_then(|seen| seen.samples.last()) else { return Ok(Vec::new()) };
-    // `unknown shorthand flag: 'x' in -x` names the flag last.
-    let told = line.message.split_once("flag: ").map_or("", |(_, told)| told).trim_end_matches(['"', '\\']);
-    let flag = told.rsplit(' ').next().unwrap_or(told);
-    let finding = Finding::new(Component::Kubelet, flag, format!("this kubelet does not know the flag {flag}, so it exits at start"));
-    Ok(vec![
-        log::evidence(finding, line)
-            .remedy(format!("grep -n -e '{flag}' {}", places(facts)))
-            .remedy(format!("# take {flag} out where it was found, then: systemctl daemon-reload && systemctl restart kubelet")),
-    ])
+    if !facts.is_kubernetes_node() {
+        return Ok(Vec::new());
+    }
+    let said = facts.journal.ok()?.signals.get(CHECK.code).and_then(|seen| seen.samples.last());
+    let Some((line, flag)) = said.and_then(|line| Some((line, flag_in(&line.message)?))) else { return Ok(Vec::new()) };
+    let finding = Finding::new(Component::Kubelet, format!("--{flag}"), format!("the kubelet does not know the flag --{flag}, so {}", consequence(facts)))
+        .evidence(line.source.clone(), line.message.clone());
+    let set = facts.kubelet.known().and_then(|kubelet| {
+        let flags = kubelet.flags.iter().map(|(name, value)| (name.as_str(), value.source.as_str()));
+        flags.chain(kubelet.other_flags.iter().map(|other| (other.value.as_str(), other.source.as_str()))).find(|(name, _)| *name == flag)
+    });
+    Ok(vec![match set {
+        Some((_, source)) => finding.evidence(source, "sets it").remedy(edit(&Sourced::new((), source))),
+        None => finding.remedy("systemctl cat kubelet; grep -n . /var/lib/kubelet/kubeadm-flags.env /etc/default/kubelet /etc/sysconfig/kubelet"),
+    }])
 }
 
-/// The files that a kubelet's flags are set in: the unit, its drop-ins, and what kubeadm and the packages read into it.
-fn places(facts: &Facts) -> String {
-    let unit = facts.units.known().and_then(|units| units.get("kubelet.service"));
-    let files = unit.into_iter().flat_map(|unit| unit.fragment_path.iter().chain(&unit.drop_in_paths)).map(String::as_str);
-    let read = ["/var/lib/kubelet/kubeadm-flags.env", "/etc/default/kubelet", "/etc/sysconfig/kubelet"];
-    files.chain(read).collect::<Vec<_>>().join(" ")
+/// `network-plugin` of `unknown flag: --network-plugin`; pflag has two wordings.
+fn flag_in(message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("unknown flag: --").or_else(|| message.split_once("unknown shorthand flag: '"))?;
+    let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')).collect();
+    Some(name).filter(|name| !name.is_empty())
 }

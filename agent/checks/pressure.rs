@@ -17,11 +17,16 @@ pub(super) struct Under<'a> {
 /// Without a threshold the kubelet does nothing, and programs fail when nothing is left: under a thousandth.
 const EXHAUSTED: u64 = 1000;
 
+/// In the signal's unit, and the hard threshold it comes from.
+pub(super) fn limit_of<'a>(signal: &Signal, pressure: &Pressure, kubelet: &'a Kubelet) -> (u64, Option<&'a EvictionThreshold>) {
+    let threshold = kubelet.eviction_threshold(signal.threshold_name(pressure.containers_on_nodefs()));
+    (threshold.map_or(signal.capacity / EXHAUSTED, |threshold| threshold.value.of(signal.capacity)), threshold)
+}
+
 impl<'a> Under<'a> {
     /// Met when strictly less (`OpLessThan`).
     fn of(signal: Signal, pressure: &Pressure, kubelet: &'a Kubelet) -> Option<Self> {
-        let threshold = kubelet.eviction_threshold(signal.threshold_name(pressure.containers_on_nodefs()));
-        let limit = threshold.map_or(signal.capacity / EXHAUSTED, |threshold| threshold.value.of(signal.capacity));
+        let (limit, threshold) = limit_of(&signal, pressure, kubelet);
         (signal.available < limit).then_some(Self { signal, threshold, limit })
     }
 

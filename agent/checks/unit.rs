@@ -34,6 +34,9 @@ pub(super) static STOPS_A_UNIT: &[&Check] = units_that_do_not_run![
     super::kubelet_kubeconfig_missing::CHECK,
     super::kubelet_kubeconfig_invalid::CHECK,
     super::kubelet_flag_unknown::CHECK,
+    super::kubelet_port_in_use::CHECK,
+    super::kubelet_swap_blocks::CHECK,
+    super::cgroup_v1_refused::CHECK,
     super::oom_kill_system::CHECK,
     super::certificate_expired::CHECK,
     super::certificate_not_yet_valid::CHECK,
@@ -41,6 +44,7 @@ pub(super) static STOPS_A_UNIT: &[&Check] = units_that_do_not_run![
     super::certificate_wrong_user::CHECK,
     super::certificate_untrusted_issuer::CHECK,
     super::certificate_invalid::CHECK,
+    super::certificate_key_mismatch::CHECK,
     super::filesystem_read_only::CHECK,
     super::disk_pressure::CHECK,
     super::inode_pressure::CHECK,
@@ -178,7 +182,7 @@ pub(super) fn state(unit: &Unit, active: &Active, now: Timestamp) -> State {
 }
 
 fn was_restarted(active: &Active) -> bool {
-    active.restarts.map_or(!active.restarts_seen.is_empty(), |restarts| restarts > 0)
+    active.restarts() > 0
 }
 
 /// When the present run began.

@@ -23,16 +23,12 @@ fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
     let found = looping.map(|(unit, active)| {
         let name = unit.name.as_str();
         let ending = active.ending().map_or_else(String::new, |ending| format!(", last {}", unit::ending(unit, &ending)));
-        let (source, count) = match active.restarts {
-            Some(restarts) => ("NRestarts", u64::from(restarts)),
-            None => ("ActiveState", active.restarts_seen.len() as u64),
-        };
-        let restarts = if count == 1 { "1 restart".to_owned() } else { format!("{count} restarts") };
+        let restarts = if active.restarts() == 1 { "1 restart".to_owned() } else { format!("{} restarts", active.restarts()) };
         let seen = active.restarts_seen.first().zip(active.restarts_seen.get(1..)).filter(|(_, more)| !more.is_empty());
         let seen = seen.map_or_else(String::new, |(first, more)| format!("; {} since {}", more.len() + 1, first.clock()));
         let finding = Finding::new(unit::component(name), name, format!("{name} keeps exiting and being restarted{ending}"))
             .since(active.restarts_seen.first().copied().filter(|_| active.restarts_seen.len() < Active::RESTARTS_SEEN))
-            .evidence(format!("{name}.{source}"), format!("{restarts}{seen}, now {} ({})", active.state, active.sub_state))
+            .evidence(format!("{name}.NRestarts"), format!("{restarts}{seen}, now {} ({})", active.state, active.sub_state))
             .remedy(format!("journalctl -u {name} -n 30 --no-pager"));
         unit::last_words(facts, unit, active, finding)
     });

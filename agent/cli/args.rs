@@ -33,8 +33,12 @@ pub enum Command {
         /// The file, or - for stdin.
         #[arg(long, value_name = "FILE")]
         facts: PathBuf,
-        #[command(flatten)]
-        settings: Settings,
+        /// The configuration [default: /etc/nodetriage/config.yaml, if it exists].
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Judge certificates as of then: RFC 3339, or +30d, +12h after the facts were observed.
+        #[arg(long, value_name = "TIME", value_parser = parse_at)]
+        at: Option<At>,
         #[command(flatten)]
         show: Show,
     },
@@ -179,6 +183,11 @@ fn setting(key: &'static str) -> impl Fn(&str) -> Result<String, String> + Clone
 }
 
 impl Settings {
+    /// Of a command that looks at no node: a file alone.
+    pub fn file(config: Option<PathBuf>) -> Self {
+        Self { config, ..Self::default() }
+    }
+
     /// # Errors
     /// A path that is no UTF-8 text, or relative to a directory that is gone.
     pub fn sources(&self, environment: BTreeMap<String, String>) -> anyhow::Result<Sources> {

@@ -172,7 +172,7 @@ impl<'a> Reader<'a> {
             };
             let key = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
             if seen.contains(&name) {
-                self.faults.push(fault(span, format!("{key} is set twice")));
+                self.faults.push(fault(span, format!("{} is set twice", quoted(&key))));
             }
             seen.push(name);
             self.value(&key, section, span)?;
@@ -252,6 +252,7 @@ fn unknown_key(key: &str, section: &str) -> String {
     // A key in the wrong section, or of a section written without it.
     let elsewhere = SETTINGS.iter().map(|setting| setting.key).find(|known| known.rsplit('.').next() == Some(name));
     let near = near.map(|near| if section.is_empty() { near.to_owned() } else { format!("{section}.{near}") });
+    let key = quoted(key);
     match near.or(elsewhere.map(str::to_owned)) {
         Some(near) => format!("unknown key {key}; did you mean {near}?"),
         None => format!("unknown key {key}; known here: {}", names.join(", ")),

@@ -13,6 +13,9 @@ pub struct Kubelet {
     pub command_line_source: String,
     /// The flags we know and keep, by name without dashes; other flags are dropped, for they may carry secrets.
     pub flags: BTreeMap<String, Sourced<String>>,
+    /// The names of the other flags, each with where it was set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_flags: Vec<Sourced<String>>,
     /// The `--config` file; absent when the kubelet runs by flags alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<File>,
@@ -74,6 +77,77 @@ pub struct Kubelet {
     pub eviction_soft: Vec<EvictionThreshold>,
     /// `mergeDefaultEvictionSettings`: thresholds the file leaves out keep their defaults.
     pub merge_default_eviction_settings: Sourced<bool>,
+    pub surroundings: Surroundings,
+}
+
+/// What the configuration meets on the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Surroundings {
+    /// The name the kubelet registers under: `--hostname-override`, else the hostname.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<Sourced<String>>,
+    /// The rows of `/proc/swaps`; absent where no kernel runs to be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap: Option<Vec<Swap>>,
+    /// 1 or 2, by what is mounted at `/sys/fs/cgroup`; absent where no kernel runs to be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup_version: Option<u8>,
+    /// What lies at `staticPodPath`, if it is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub static_pods: Option<FileState>,
+    /// What lies at `resolvConf`, unless that is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolver: Option<Resolver>,
+    /// Who may read and write the kubelet's configuration files and kubeconfigs; absent where no node runs, for a copy of a
+    /// disk keeps no owners.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permissions: Vec<Permissions>,
+    /// Who listens on the kubelet's ports while the kubelet does not run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<Listener>,
+    /// API server addresses that others on this node use: `https://192.0.2.1:6443` of other kubeconfigs and of the
+    /// API server's own manifest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub api_servers: Vec<Sourced<String>>,
+}
+
+/// Owner and mode of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Permissions {
+    pub path: String,
+    pub uid: u32,
+    /// The nine bits, as chmod(1) takes them.
+    pub mode: u32,
+    /// A key, a token or a password stands in it.
+    pub secret: bool,
+}
+
+/// A listening TCP socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    pub port: u16,
+    /// The process that holds it: pid and `comm`; absent where processes' descriptors may not be seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<(u32, String)>,
+}
+
+/// A swap device or file in use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swap {
+    pub path: String,
+    pub bytes: u64,
+}
+
+/// A resolv.conf(5) that pods inherit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolver {
+    pub state: FileState,
+    /// In the order of the file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nameservers: Vec<Sourced<String>>,
+    /// systemd-resolved's file of the real servers, where it is there and names some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
 }
 
 /// A file that the kubelet needs, where its path was set, and what lies there.

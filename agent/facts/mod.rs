@@ -95,11 +95,18 @@ impl Facts {
     /// Only a control-plane node has the CA's key to make one; pasted elsewhere they change nothing.
     #[must_use]
     pub fn new_kubelet_conf(&self) -> Vec<String> {
+        self.new_kubelet_conf_and(None)
+    }
+
+    /// As [`Self::new_kubelet_conf`], with a command between the new file and the kubelet's restart.
+    #[must_use]
+    pub fn new_kubelet_conf_and(&self, before_restart: Option<&str>) -> Vec<String> {
         let path = self.kubelet.known().and_then(|kubelet| kubelet.kubeconfig.as_ref()).map_or("/etc/kubernetes/kubelet.conf", |found| &found.file.path.value);
         let (name, path) = (self.node_name(), shell::quote(path));
         let file = shell::quote(&format!("{name}.conf"));
         let make = format!("kubeadm kubeconfig user --org system:nodes --client-name {} > {file}", shell::quote(&format!("system:node:{name}")));
-        let place = format!("test -s {file} && install -m 600 {file} {path} && systemctl restart kubelet");
+        let then = before_restart.map_or_else(String::new, |command| format!("{command} && "));
+        let place = format!("test -s {file} && install -m 600 {file} {path} && {then}systemctl restart kubelet");
         if self.node.control_plane {
             vec![make, place]
         } else {

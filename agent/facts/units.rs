@@ -140,6 +140,10 @@ pub struct Active {
     /// `NRestarts`: automatic restarts since the unit was last started by hand. Absent before systemd 235.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u32>,
+    /// The part of `NRestarts` that a start by hand has put behind, as it was seen while the unit was watched: systemd itself does
+    /// not set it back if somebody restarts a unit that waits to be restarted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts_forgiven: Option<u32>,
     /// How the last run that failed ended, as it was seen while the unit was watched; forgotten when it is started by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<Ending>,
@@ -163,6 +167,15 @@ pub struct Ending {
 }
 
 impl Active {
+    /// Automatic restarts that led to the present run.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        match self.restarts {
+            Some(restarts) => restarts.saturating_sub(self.restarts_forgiven.unwrap_or(0)).into(),
+            None => self.restarts_seen.len() as u64,
+        }
+    }
+
     /// How the last run ended: this one, if it has ended, else the last that was seen to fail.
     #[must_use]
     pub fn ending(&self) -> Option<Ending> {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use serde_json::{Map, Value};
 
@@ -10,7 +9,7 @@ use super::host::{Host, ReadError};
 use super::runtime::{self, Runtime};
 use crate::facts::cni::{Binary, ConfFile, ConfState, Mark, Network, Plugin, RuntimeFile};
 use crate::facts::kubelet::Fault;
-use crate::facts::{Blind, Cni, Kubelet, Sourced};
+use crate::facts::{Blind, Cni, Kubelet, Observed, Sourced, Units};
 
 /// go-cni refuses larger files (`opts.go` `MaxFileSize`); so do we.
 const CONF_LIMIT: u64 = 2 << 20;
@@ -45,8 +44,8 @@ const PROVIDERS: [Provider; 11] = [
 ///
 /// # Errors
 /// Blind if the directory is there and cannot be listed.
-pub fn observe(host: &Host, kubelet: Option<&Kubelet>) -> Result<Cni, Blind> {
-    let Runtime { kind, config, conf_dir, bin_dirs, max_conf_num, default_network, needs_loopback, .. } = runtime::observe(host, kubelet);
+pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) -> Result<Cni, Blind> {
+    let Runtime { kind, config, conf_dir, bin_dirs, max_conf_num, default_network, needs_loopback, .. } = runtime::observe(host, kubelet, units);
     let listed = host.list(&conf_dir.value)?;
     let conf_dir_exists = listed.is_some();
     let mut files = Vec::new();
@@ -325,10 +324,12 @@ fn binary(host: &Host, dirs: &[Sourced<String>], kind: &str) -> Binary {
                 Ok(stat) if stat.st_mode & 0o111 != 0 => return Binary::Found(path),
                 _ => return Binary::NotExecutable(path),
             },
-            Err(Errno::EACCES | Errno::EPERM) => {
-                return Binary::Unreadable(Blind::new(format!("{path}: permission denied")).grant("run as root, or grant CAP_DAC_READ_SEARCH"));
+            // Not permitted, or not mounted: then it is not missing.
+            Err(_) => {
+                if let Err(blind) = host.exists(&path) {
+                    return Binary::Unreadable(blind);
+                }
             }
-            Err(_) => {}
         }
     }
     let elsewhere = PACKAGED.into_iter().map(|dir| format!("{dir}/{kind}")).find(|path| !kind.contains('/') && host.exists(path).unwrap_or(false));

@@ -49,10 +49,10 @@ pub async fn round(host: &Host, config: &Config, signals: &[(&'static str, &'sta
     facts.certificates = Observed::Known(certificates::observe(host, &kubelet, &config.certificates.paths));
     timed(Domain::Certificates, start);
     let start = Instant::now();
-    facts.cni = cni::observe(host, Some(&kubelet)).into();
+    facts.cni = cni::observe(host, Some(&kubelet), &facts.units).into();
     timed(Domain::Cni, start);
     let start = Instant::now();
-    facts.pressure = Observed::Known(pressure::observe(host, &kubelet, &pressure::Probe::default()));
+    facts.pressure = Observed::Known(pressure::observe(host, &kubelet, &facts.units, &pressure::Probe::default()));
     timed(Domain::Pressure, start);
     facts.kubelet = Observed::Known(kubelet);
     facts.observed = observed;

@@ -1,6 +1,7 @@
 //! What machine this is, what it is called, and whether it is a Kubernetes node.
 
 use super::host::Host;
+use crate::facts::node::GIVEN_NAME;
 use crate::facts::{Kubelet, Node, Sourced};
 
 /// Paths that only a Kubernetes node has, of kubeadm and of the distributions that keep theirs elsewhere.
@@ -20,7 +21,7 @@ const SIGNS: [&str; 8] = [
 pub fn observe(host: &Host, name: Option<String>, kubelet: Option<&Kubelet>) -> Node {
     let static_pods = kubelet.and_then(|kubelet| kubelet.static_pod_path.as_ref()).map_or("/etc/kubernetes/manifests", |path| path.value.as_str());
     Node {
-        name: name.map(|name| Sourced::new(name, "--node-name")).or_else(|| node_name(host, kubelet)),
+        name: name.map(|name| Sourced::new(name, GIVEN_NAME)).or_else(|| kubelet?.surroundings.node_name.clone()),
         root: host.path().display().to_string(),
         live: host.is_live(),
         signs: SIGNS.into_iter().filter(|path| host.exists(path).unwrap_or(false)).map(str::to_owned).collect(),
@@ -29,16 +30,6 @@ pub fn observe(host: &Host, name: Option<String>, kubelet: Option<&Kubelet>) -> 
         boot_id: line(host, "/proc/sys/kernel/random/boot_id", |text| Some(text.to_owned())),
         control_plane: host.exists(&format!("{}/kube-apiserver.yaml", static_pods.trim_end_matches('/'))).unwrap_or(false),
     }
-}
-
-/// The name the kubelet registers under: `--hostname-override`, else the hostname, both trimmed and in lower case
-/// (component-helpers `node/util/hostname.go` `GetHostname`). A cloud provider in the kubelet may change it; none does since 1.29.
-fn node_name(host: &Host, kubelet: Option<&Kubelet>) -> Option<Sourced<String>> {
-    let given = kubelet.and_then(|kubelet| kubelet.flags.get("hostname-override")).cloned();
-    let named = |path: &'static str| line(host, path, |text| Some(Sourced::new(text.to_owned(), path)));
-    // A disk has no kernel; its hostname is the one it will boot with.
-    let name = given.or_else(|| named("/proc/sys/kernel/hostname")).or_else(|| named("/etc/hostname"))?;
-    Some(Sourced::new(name.value.trim().to_lowercase(), name.source)).filter(|name| !name.value.is_empty())
 }
 
 /// What `take` makes of a small file's trimmed text, if there is any.

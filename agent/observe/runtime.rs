@@ -8,15 +8,56 @@ use toml::de::{DeTable, DeValue};
 use super::host::{Host, ReadError};
 use crate::facts::cni::Runtime as Kind;
 use crate::facts::kubelet::{Fault, File, FileState};
-use crate::facts::{Kubelet, Sourced};
+use crate::facts::{Kubelet, Observed, Sourced, Units};
 
 const LIMIT: u64 = 1 << 20;
 /// Files read at most, imports and drop-ins included.
 const MOST: usize = 100;
-/// systemd.unit(5): where unit files lie, the strongest first.
-const UNIT_DIRS: [&str; 4] = ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
-/// Rancher's distributions run a containerd of their own below these.
-const RANCHER: [&str; 2] = ["/var/lib/rancher/k3s", "/var/lib/rancher/rke2"];
+
+/// A distribution that runs a containerd of its own; the mark is in the kubelet's endpoint, and a directory of it on the node.
+struct Embedded {
+    endpoint: &'static str,
+    mark: &'static str,
+    config: &'static str,
+    conf_dir: &'static str,
+    bin_dir: &'static str,
+    root: &'static str,
+}
+
+const EMBEDDED: [Embedded; 4] = [
+    Embedded {
+        endpoint: "k3s",
+        mark: "/var/lib/rancher/k3s",
+        config: "/var/lib/rancher/k3s/agent/etc/containerd/config.toml",
+        conf_dir: "/var/lib/rancher/k3s/agent/etc/cni/net.d",
+        bin_dir: "/var/lib/rancher/k3s/data/cni",
+        root: "/var/lib/rancher/k3s/agent/containerd",
+    },
+    Embedded {
+        endpoint: "k3s",
+        mark: "/var/lib/rancher/rke2",
+        config: "/var/lib/rancher/rke2/agent/etc/containerd/config.toml",
+        conf_dir: "/etc/cni/net.d",
+        bin_dir: "/opt/cni/bin",
+        root: "/var/lib/rancher/rke2/agent/containerd",
+    },
+    Embedded {
+        endpoint: "microk8s",
+        mark: "/var/snap/microk8s",
+        config: "/var/snap/microk8s/current/args/containerd.toml",
+        conf_dir: "/var/snap/microk8s/current/args/cni-network",
+        bin_dir: "/var/snap/microk8s/current/opt/cni/bin",
+        root: "/var/snap/microk8s/common/var/lib/containerd",
+    },
+    Embedded {
+        endpoint: "k0s",
+        mark: "/var/lib/k0s",
+        config: "/etc/k0s/containerd.toml",
+        conf_dir: "/etc/cni/net.d",
+        bin_dir: "/opt/cni/bin",
+        root: "/var/lib/k0s/containerd",
+    },
+];
 
 /// The runtime's effective settings that other observers need.
 #[derive(Debug)]
@@ -37,12 +78,12 @@ pub struct Runtime {
 
 /// Reads the runtime's configuration; what it does not set has the runtime's default.
 #[must_use]
-pub fn observe(host: &Host, kubelet: Option<&Kubelet>) -> Runtime {
+pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) -> Runtime {
     let endpoint = kubelet.and_then(|kubelet| kubelet.container_runtime_endpoint.as_ref()).map(|endpoint| endpoint.value.as_str());
     match kind(host, endpoint) {
-        Kind::Containerd => containerd(host, endpoint.unwrap_or_default()),
-        Kind::CriO => crio(host),
-        Kind::CriDockerd => cri_dockerd(host),
+        Kind::Containerd => containerd(host, units, endpoint.unwrap_or_default()),
+        Kind::CriO => crio(host, units),
+        Kind::CriDockerd => cri_dockerd(host, units),
     }
 }
 
@@ -67,13 +108,11 @@ fn kind(host: &Host, endpoint: Option<&str>) -> Kind {
 }
 
 /// containerd's `cmd/containerd/server/config/config.go` and `internal/cri/config/config_unix.go`.
-fn containerd(host: &Host, endpoint: &str) -> Runtime {
-    let own = exec_flag(host, "containerd.service", &["--config", "-c"]);
-    let rancher = RANCHER.into_iter().find(|dir| endpoint.contains("k3s") && host.exists(dir).unwrap_or(false));
-    let path = match rancher {
-        Some(dir) => Sourced::default_value(format!("{dir}/agent/etc/containerd/config.toml")),
-        None => own.unwrap_or_else(|| Sourced::default_value("/etc/containerd/config.toml".to_owned())),
-    };
+fn containerd(host: &Host, units: &Observed<Units>, endpoint: &str) -> Runtime {
+    let embedded = EMBEDDED.iter().find(|known| endpoint.contains(known.endpoint) && host.exists(known.mark).unwrap_or(false));
+    let flag = |name: &[&str]| exec_flag(units, "containerd.service", name).filter(|_| embedded.is_none());
+    let path =
+        flag(&["--config", "-c"]).unwrap_or_else(|| Sourced::default_value(embedded.map_or("/etc/containerd/config.toml", |known| known.config).to_owned()));
     let settings = Settings::containerd(host, path);
     let (cni, images) = if settings.version >= 3 {
         (["plugins", "io.containerd.cri.v1.runtime", "cni"], vec!["plugins", "io.containerd.cri.v1.images", "snapshotter"])
@@ -81,13 +120,10 @@ fn containerd(host: &Host, endpoint: &str) -> Runtime {
         (["plugins", "io.containerd.grpc.v1.cri", "cni"], vec!["plugins", "io.containerd.grpc.v1.cri", "containerd", "snapshotter"])
     };
     let key = |name: &'static str| [cni.as_slice(), &[name]].concat();
-    let (conf_dir, bin_dir, root) = match rancher {
-        Some(dir) => (format!("{dir}/agent/etc/cni/net.d"), format!("{dir}/data/cni"), format!("{dir}/agent/containerd")),
-        None => ("/etc/cni/net.d".to_owned(), "/opt/cni/bin".to_owned(), "/var/lib/containerd".to_owned()),
-    };
+    let (conf_dir, bin_dir, root) =
+        embedded.map_or(("/etc/cni/net.d", "/opt/cni/bin", "/var/lib/containerd"), |known| (known.conf_dir, known.bin_dir, known.root));
     let bin_dirs = settings.list(&key("bin_dirs")).or_else(|| settings.text(&key("bin_dir")).map(|dir| vec![dir]));
-    let flag = exec_flag(host, "containerd.service", &["--root"]).filter(|_| rancher.is_none());
-    let root = flag.or_else(|| settings.text(&["root"])).unwrap_or_else(|| Sourced::default_value(root));
+    let root = flag(&["--root"]).or_else(|| settings.text(&["root"])).unwrap_or_else(|| Sourced::default_value(root.to_owned()));
     let snapshotter = settings.text(&images).map_or_else(|| "overlayfs".to_owned(), |name| name.value);
     let plugin = format!("io.containerd.snapshotter.v1.{snapshotter}");
     let mut image_dirs: Vec<_> = settings.text(&["plugins", &plugin, "root_path"]).into_iter().collect();
@@ -95,8 +131,8 @@ fn containerd(host: &Host, endpoint: &str) -> Runtime {
     image_dirs.push(root);
     Runtime {
         kind: Kind::Containerd,
-        conf_dir: settings.text(&key("conf_dir")).unwrap_or_else(|| Sourced::default_value(conf_dir)),
-        bin_dirs: bin_dirs.unwrap_or_else(|| vec![Sourced::default_value(bin_dir)]),
+        conf_dir: settings.text(&key("conf_dir")).unwrap_or_else(|| Sourced::default_value(conf_dir.to_owned())),
+        bin_dirs: bin_dirs.unwrap_or_else(|| vec![Sourced::default_value(bin_dir.to_owned())]),
         max_conf_num: settings.number(&key("max_conf_num")).unwrap_or_else(|| Sourced::default_value(1)),
         default_network: None,
         needs_loopback: !settings.is_true(&key("use_internal_loopback")),
@@ -107,9 +143,9 @@ fn containerd(host: &Host, endpoint: &str) -> Runtime {
 }
 
 /// CRI-O's `pkg/config/config.go`: the file, then every drop-in in the order of its name.
-fn crio(host: &Host) -> Runtime {
-    let file = exec_flag(host, "crio.service", &["--config", "-c"]).unwrap_or_else(|| Sourced::default_value("/etc/crio/crio.conf".to_owned()));
-    let drop_ins = exec_flag(host, "crio.service", &["--config-dir", "-d"]).map_or_else(|| "/etc/crio/crio.conf.d".to_owned(), |dir| dir.value);
+fn crio(host: &Host, units: &Observed<Units>) -> Runtime {
+    let file = exec_flag(units, "crio.service", &["--config", "-c"]).unwrap_or_else(|| Sourced::default_value("/etc/crio/crio.conf".to_owned()));
+    let drop_ins = exec_flag(units, "crio.service", &["--config-dir", "-d"]).map_or_else(|| "/etc/crio/crio.conf.d".to_owned(), |dir| dir.value);
     let mut settings = Settings::default();
     settings.read(host, file);
     for name in host.list(&drop_ins).ok().flatten().unwrap_or_default().into_iter().take(MOST) {
@@ -143,8 +179,8 @@ fn crio(host: &Host) -> Runtime {
 }
 
 /// cri-dockerd's flags (`config/options.go`) and Docker's daemon.json.
-fn cri_dockerd(host: &Host) -> Runtime {
-    let flag = |name: &str, default: &str| exec_flag(host, "cri-docker.service", &[name]).unwrap_or_else(|| Sourced::default_value(default.to_owned()));
+fn cri_dockerd(host: &Host, units: &Observed<Units>) -> Runtime {
+    let flag = |name: &str, default: &str| exec_flag(units, "cri-docker.service", &[name]).unwrap_or_else(|| Sourced::default_value(default.to_owned()));
     let daemon = "/etc/docker/daemon.json";
     let text = host.read_text(daemon, LIMIT).unwrap_or_default();
     let root = serde_json::from_str::<Json>(&text).ok().and_then(|json| json.get("data-root")?.as_str().map(str::to_owned));
@@ -163,37 +199,17 @@ fn cri_dockerd(host: &Host) -> Runtime {
     }
 }
 
-/// The value that a flag has in the `ExecStart` in effect: the last one of the unit file and its drop-ins.
-fn exec_flag(host: &Host, unit: &str, names: &[&str]) -> Option<Sourced<String>> {
-    let fragment = UNIT_DIRS.iter().map(|dir| format!("{dir}/{unit}")).find(|path| host.exists(path).unwrap_or(false));
-    let mut files: Vec<_> = fragment.into_iter().collect();
-    // Of two drop-ins of one name the stronger directory's counts; all are read in the order of their names.
-    let mut drop_ins: BTreeMap<String, String> = BTreeMap::new();
-    for dir in UNIT_DIRS.iter().rev() {
-        let names = host.list(&format!("{dir}/{unit}.d")).ok().flatten().unwrap_or_default();
-        drop_ins.extend(
-            names
-                .into_iter()
-                .filter(|name| name.rsplit_once('.').is_some_and(|(_, extension)| extension == "conf"))
-                .map(|name| (name.clone(), format!("{dir}/{unit}.d/{name}"))),
-        );
-    }
-    files.extend(drop_ins.into_values());
-    let mut command = None;
-    for path in files {
-        let text = host.read_text(&path, LIMIT).unwrap_or_default().replace("\\\n", " ");
-        let last = text.lines().filter_map(|line| line.trim().strip_prefix("ExecStart=")).rfind(|command| !command.trim().is_empty());
-        command = last.map(|command| Sourced::new(command.to_owned(), path)).or(command);
-    }
-    let command = command?;
-    let mut words = command.value.split_whitespace().map(|word| word.trim_matches(['"', '\'']));
+/// The value that a flag has in the `ExecStart` of the runtime's unit.
+fn exec_flag(units: &Observed<Units>, unit: &str, names: &[&str]) -> Option<Sourced<String>> {
+    let found = units.known()?.get(unit)?;
+    let mut words = found.exec_start.iter().map(String::as_str);
     while let Some(word) = words.next() {
         let value = match word.split_once('=') {
             Some((name, value)) if names.contains(&name) => value,
             None if names.contains(&word) => words.next()?,
             _ => continue,
         };
-        return Some(Sourced::new(trim(value), command.source));
+        return Some(Sourced::new(trim(value), format!("{unit} {}", names.first()?)));
     }
     None
 }

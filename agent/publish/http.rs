@@ -80,8 +80,13 @@ impl Served {
 }
 
 async fn front(State(served): State<Arc<Served>>, _: NoParameters, headers: HeaderMap) -> Answer {
-    let snapshot = served.snapshot()?;
-    Ok(match accept::preferred(&headers) {
+    let form = accept::preferred(&headers);
+    let snapshot = match served.snapshot() {
+        Ok(snapshot) => snapshot,
+        Err(problem) if form == Form::Html => return Ok(page_headers(answer(problem.status, HTML, page::not_ready(&problem.detail)))),
+        Err(problem) => return Err(problem),
+    };
+    Ok(match form {
         Form::Html => page_headers(snapshot_answer(&headers, &snapshot, HTML, Snapshot::page)),
         Form::Json => snapshot_answer(&headers, &snapshot, JSON, Snapshot::json),
         Form::Text => snapshot_answer(&headers, &snapshot, TEXT, Snapshot::text),
@@ -134,9 +139,11 @@ async fn check(_: NoParameters, Known(check): Known) -> Answer {
     Ok(answer(StatusCode::OK, JSON, super::json(&row)))
 }
 
-async fn explain(_: NoParameters, Known(check): Known, headers: HeaderMap) -> Answer {
+/// An article is true before anything has been seen, too.
+async fn explain(State(served): State<Arc<Served>>, _: NoParameters, Known(check): Known, headers: HeaderMap) -> Answer {
+    let snapshot = served.latest.borrow().clone();
     Ok(match accept::preferred(&headers) {
-        Form::Html => page_headers(vary(answer(StatusCode::OK, HTML, page::article(check)))),
+        Form::Html => page_headers(vary(answer(StatusCode::OK, HTML, page::article(check, snapshot.as_deref().map(|last| &last.report))))),
         Form::Text | Form::Json => vary(answer(StatusCode::OK, TEXT, check.article)),
     })
 }

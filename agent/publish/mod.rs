@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::checks;
 use crate::diagnose::Report;
 use crate::facts::{Domain, Facts};
-use crate::finding::{Check, Finding, Severity};
+use crate::finding::{Check, Severity};
 
 /// One diagnosis with the facts it was made of. What is served is rendered from this and from nothing else, each form once:
 /// a hundred scrapes of one snapshot share the same bytes.
@@ -78,15 +78,7 @@ pub type Unwell = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 /// The verdict stays the whole node's.
 #[must_use]
 pub fn at_least(report: &Report, least: Severity) -> Report {
-    let mut shown: Vec<bool> = report.findings.iter().map(|finding| finding.severity >= least).collect();
-    // A cause may itself have a cause: as many rounds as the longest chain, at most one a finding.
-    for _ in &report.findings {
-        for index in 0..report.findings.len() {
-            let explains_shown = |effect: &Finding| effect.explained_by.contains(&report.findings[index].reference());
-            shown[index] |= report.findings.iter().zip(&shown).any(|(effect, shown)| *shown && explains_shown(effect));
-        }
-    }
-    let findings = report.findings.iter().zip(shown).filter(|(_, shown)| *shown).map(|(finding, _)| finding.clone()).collect();
+    let findings = report.findings.iter().filter(|finding| report.gravity(finding) >= least).cloned().collect();
     Report { findings, ..report.clone() }
 }
 

@@ -5,14 +5,14 @@ mod markdown;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::view::{Effect, Root, Title, View};
+use super::view::{Effect, Root, Title, View, plain};
 use crate::diagnose::Report;
 use crate::finding::{Check, Severity};
 
 /// Content-Security-Policy: nothing but this very style, known by its hash, whatever a log line may have smuggled in.
 pub const POLICY: &str = concat!(
     "default-src 'none'; style-src 'sha256-",
-    "zfBlOjGqdT2oyOVHlHu8dZSs+7+1I5no6/3pJF1xtOw=",
+    "IIr+0H3it346ePZeMiDwpKwybHhSZYye8J9U8v3iVdE=",
     "'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 );
 const STYLE: &str = include_str!("page/style.css");
@@ -39,11 +39,25 @@ pub fn render(report: &Report) -> String {
     document(&title, Some(REFRESH), &body, links)
 }
 
-/// The article of a check.
+/// The article of a check, below what it finds on this node.
 #[must_use]
-pub fn article(check: &Check) -> String {
-    let body = format!("<main class=\"article\">\n{}</main>\n", markdown::html(check.article));
+pub fn article(check: &Check, report: Option<&Report>) -> String {
+    let mut body = String::from("<main class=\"article\">\n");
+    for finding in report.iter().flat_map(|report| &report.findings).filter(|finding| finding.code == check.code) {
+        let (subject, summary) = (plain(&finding.subject), plain(&finding.summary));
+        let _ = write!(body, "<section class=\"{}\">\n<p>on this node now:</p>\n", finding.severity.name());
+        let _ = writeln!(body, "<h2><a href=\"../#{}\">{}</a></h2>\n<p>{}</p>\n</section>", anchor(check.code, &subject), escape(&subject), escape(&summary));
+    }
+    body.push_str(&markdown::html(check.article));
+    body.push_str("</main>\n");
     document(check.code, None, &body, "<a href=\"../\">this node's report</a>")
+}
+
+/// While the first round of observation is not complete.
+#[must_use]
+pub fn not_ready(why: &str) -> String {
+    let body = format!("<header class=\"unknown\">\n<p><strong>UNKNOWN</strong></p>\n<h1>{}</h1>\n</header>\n", escape(why));
+    document("not looked at yet", Some(2), &body, "<a href=\"./\">reload</a>")
 }
 
 fn document(title: &str, refresh: Option<u32>, body: &str, links: &str) -> String {
@@ -59,14 +73,16 @@ fn document(title: &str, refresh: Option<u32>, body: &str, links: &str) -> Strin
 }
 
 fn root(out: &mut String, root: &Root) {
-    let id = anchor(&root.title);
+    let id = anchor(&root.title.code, &root.title.subject);
     let _ = write!(out, "<section id=\"{id}\" class=\"{}\">\n<h2>{}</h2>\n", root.title.severity.name(), title(&root.title));
     if let Some(summary) = &root.summary {
         let _ = writeln!(out, "<p>{}</p>", escape(summary));
     }
     evidence(out, &root.title, &root.evidence);
     for command in &root.commands {
-        let _ = writeln!(out, "<pre>{}</pre>", escape(command));
+        // A comment says where to type what follows: it is not to be copied with it.
+        let tag = if command.starts_with('#') { "p" } else { "pre" };
+        let _ = writeln!(out, "<{tag}>{}</{tag}>", escape(command));
     }
     if !root.effects.is_empty() {
         out.push_str("<h3>explains</h3>\n");
@@ -82,7 +98,7 @@ fn title(title: &Title) -> String {
         Severity::Warning => "!",
         Severity::Info => "·",
     };
-    let (id, code, subject) = (anchor(title), escape(&title.code), escape(&title.subject));
+    let (id, code, subject) = (anchor(&title.code, &title.subject), escape(&title.code), escape(&title.subject));
     let mut html = format!("<a class=\"mark\" href=\"#{id}\">{mark}</a> <a href=\"explain/{code}\">{code}</a> <b>{subject}</b>");
     if let Some(since) = &title.since {
         let _ = write!(html, " <small>since {}</small>", escape(since));
@@ -95,12 +111,13 @@ fn title(title: &Title) -> String {
 
 fn evidence(out: &mut String, title: &Title, evidence: &[(String, String)]) {
     out.push_str("<dl>\n");
-    let titled = evidence.iter().all(|(source, _)| *source == title.subject);
     for (source, saw) in evidence {
-        if !titled {
-            let _ = writeln!(out, "<dt>{}</dt>", escape(source));
+        // What was seen at the very subject, which the title has named, needs no other "where".
+        if *source == title.subject {
+            let _ = writeln!(out, "<dd class=\"here\">{}</dd>", escape(saw));
+        } else {
+            let _ = writeln!(out, "<dt>{}</dt><dd>{}</dd>", escape(source), escape(saw));
         }
-        let _ = writeln!(out, "<dd>{}</dd>", escape(saw));
     }
     out.push_str("</dl>\n");
 }
@@ -112,7 +129,7 @@ fn effects(out: &mut String, effects: &[Effect]) {
             let _ = writeln!(out, "<li>{} <small>(as above)</small></li>", title(&effect.title));
             continue;
         };
-        let (id, class) = (anchor(&effect.title), effect.title.severity.name());
+        let (id, class) = (anchor(&effect.title.code, &effect.title.subject), effect.title.severity.name());
         let _ = writeln!(out, "<li id=\"{id}\" class=\"{class}\">{}<p>{}</p>", title(&effect.title), escape(fact));
         if let Some((source, saw)) = &effect.evidence {
             let _ = writeln!(out, "<dl><dt>{}</dt><dd>{}</dd></dl>", escape(source), escape(saw));
@@ -141,9 +158,9 @@ fn blind(out: &mut String, view: &View) {
 }
 
 /// A name for a link within the page, of characters that need no escaping anywhere.
-fn anchor(title: &Title) -> String {
+fn anchor(code: &str, subject: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || c == '.' || c == '_' { c } else { '-' };
-    format!("{}-{}", title.code, title.subject).chars().map(safe).collect()
+    format!("{code}-{subject}").chars().map(safe).collect()
 }
 
 /// Text that is text wherever it stands, in an element or an attribute.

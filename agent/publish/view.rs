@@ -102,18 +102,19 @@ impl View {
 /// The verdict's one statement: the first root cause, or that there is none.
 #[must_use]
 pub fn headline(report: &Report) -> String {
-    let roots = report.roots().filter(|finding| finding.severity > Severity::Info).count();
+    let roots = report.roots().filter(|finding| report.gravity(finding) > Severity::Info).count();
     match (first_root(report), report.verdict) {
         (Some(first), _) if roots < 2 => plain(&first.summary).into_owned(),
-        (Some(first), _) => format!("{} (and {} more)", plain(&first.summary), roots - 1),
+        (Some(first), _) if roots == 2 => format!("{} (and 1 other fault)", plain(&first.summary)),
+        (Some(first), _) => format!("{} (and {} other faults)", plain(&first.summary), roots - 1),
         (None, Verdict::Healthy) => "nothing is wrong".to_owned(),
         (None, _) => "nothing wrong was seen, but not everything could be seen".to_owned(),
     }
 }
 
-/// The finding that the headline is about: findings are sorted, roots and the severe first.
+/// The finding that the headline is about: they are sorted, and the first has the worst consequences.
 fn first_root(report: &Report) -> Option<&Finding> {
-    report.findings.iter().find(|finding| finding.severity > Severity::Info)
+    report.findings.iter().find(|finding| report.gravity(finding) > Severity::Info)
 }
 
 fn notes(report: &Report, left_out: usize, least: Severity) -> Vec<String> {
@@ -147,8 +148,9 @@ fn root(report: &Report, finding: &Finding, headline: Option<&Reference>, told: 
 fn effects(report: &Report, cause: &Finding, said: &[String], told: &mut BTreeSet<Reference>) -> Vec<Effect> {
     let mut effects = Vec::new();
     // What another consequence explains in turn is told under that one.
-    let direct = |effect: &&Finding| !effect.explained_by.iter().any(|other| *other != cause.reference() && follows_from(report, other, cause, 0));
-    for finding in report.explained_by(cause).filter(|finding| finding.reference() != cause.reference()).filter(direct) {
+    let this = cause.reference();
+    let direct = |effect: &&Finding| !effect.explained_by.iter().any(|other| *other != this && causes(report, other).contains(&this));
+    for finding in report.explained_by(cause).filter(|finding| finding.reference() != this).filter(direct) {
         let first_time = told.insert(finding.reference());
         let evidence = finding.evidence.last().map(|one| (plain(&one.source).into_owned(), plain(&one.saw).into_owned()));
         effects.push(Effect {
@@ -161,10 +163,16 @@ fn effects(report: &Report, cause: &Finding, said: &[String], told: &mut BTreeSe
     effects
 }
 
-/// Whether `effect` is explained by `cause`, through whatever lies between. No chain of causes is nearly as long as the bound.
-fn follows_from(report: &Report, effect: &Reference, cause: &Finding, depth: usize) -> bool {
-    let Some(effect) = report.findings.iter().find(|finding| finding.reference() == *effect) else { return false };
-    depth < 8 && effect.explained_by.iter().any(|between| *between == cause.reference() || follows_from(report, between, cause, depth + 1))
+/// Everything that explains `effect`, through whatever lies between.
+fn causes(report: &Report, effect: &Reference) -> BTreeSet<Reference> {
+    let mut causes = BTreeSet::new();
+    let mut to_ask = vec![effect.clone()];
+    while let Some(next) = to_ask.pop() {
+        let finding = report.findings.iter().find(|finding| finding.reference() == next);
+        let explained_by = finding.map_or(&[][..], |finding| &finding.explained_by);
+        to_ask.extend(explained_by.iter().filter(|cause| causes.insert((*cause).clone())).cloned());
+    }
+    causes
 }
 
 /// The title has named the subject: "kubelet.service has failed" goes on as "has failed".
@@ -229,6 +237,56 @@ pub fn plain(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnose;
+    use crate::facts::{Facts, Node};
+    use crate::finding::Component;
+
+    /// A report of findings named by letters, `effect: causes`.
+    fn report(findings: &[(&str, &[&str])]) -> Report {
+        let facts = Facts::unobserved(Timestamp::from_unix_seconds(1_800_000_000).unwrap(), Node::default());
+        let mut report = diagnose::assemble(&facts, Vec::new());
+        let reference = |name: &str| Reference { code: name.to_owned(), subject: String::new() };
+        report.findings = findings
+            .iter()
+            .map(|(name, causes)| {
+                let mut finding = Finding::new(Component::Node, "", format!("{name} is true"));
+                (*name).clone_into(&mut finding.code);
+                finding.severity = Severity::Critical;
+                finding.explained_by = causes.iter().map(|cause| reference(cause)).collect();
+                finding
+            })
+            .collect();
+        report
+    }
+
+    /// `a(b(c)) d`: roots with their effects in brackets, a `'` on what was told before.
+    fn outline(report: &Report) -> String {
+        fn bracket(effects: &[Effect]) -> String {
+            let told = |effect: &Effect| if effect.fact.is_none() { "'" } else { "" };
+            let inner: Vec<_> = effects.iter().map(|effect| format!("{}{}{}", effect.title.code, told(effect), bracket(&effect.effects))).collect();
+            if inner.is_empty() { String::new() } else { format!("({})", inner.join(" ")) }
+        }
+        let view = View::new(report, Severity::Info);
+        view.roots.iter().map(|root| format!("{}{}", root.title.code, bracket(&root.effects))).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_consequence_is_told_once_under_its_nearest_cause() {
+        assert_eq!(outline(&report(&[("a", &[]), ("b", &["a"]), ("c", &["a", "b"])])), "a(b(c))");
+        assert_eq!(outline(&report(&[("a", &[]), ("d", &[]), ("b", &["a", "d"])])), "a(b) d(b')");
+        assert_eq!(outline(&report(&[("a", &[]), ("c", &["b"]), ("b", &["a"])])), "a(b(c))");
+    }
+
+    #[test]
+    fn nothing_is_lost_where_findings_explain_each_other() {
+        let names: Vec<String> = (0..20).map(|number| format!("x{number}")).collect();
+        let all: Vec<&str> = names.iter().map(String::as_str).collect();
+        let circle: Vec<(&str, &[&str])> = all.iter().map(|name| (*name, all.as_slice())).collect();
+        let outline = outline(&report(&circle));
+        for name in &names {
+            assert!(outline.split([' ', '(', ')']).any(|word| word == name), "{name} is lost in {outline}");
+        }
+    }
 
     #[test]
     fn nothing_that_moves_a_cursor_or_hides_a_letter_is_left() {

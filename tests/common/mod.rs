@@ -119,15 +119,18 @@ pub fn worker() -> Value {
     facts
 }
 
+const INVOCATION: &str = "11111111111111111111111111111111";
+
 /// The kubelet's unit has failed with these last words.
 pub fn fail_kubelet(facts: &mut Value, last_words: &str) {
     let units = facts["units"]["known"]["units"].as_array_mut().unwrap();
     let kubelet = units.iter_mut().find(|unit| unit["name"] == "kubelet.service").unwrap();
     kubelet["active"] = serde_json::json!({
         "state": "failed", "sub_state": "failed", "result": "exit-code", "exec_main_code": 1, "exec_main_status": 1, "since": "2026-12-01T03:10:00Z",
+        "invocation_id": INVOCATION,
     });
     facts["journal"] = serde_json::json!({ "known": { "directories": [], "files": 1, "last_words": { "kubelet.service": {
-        "lines": [{ "time": "2026-12-01T03:09:59Z", "source": "kubelet.service", "message": last_words }],
+        "invocation_id": INVOCATION, "lines": [{ "time": "2026-12-01T03:09:59Z", "source": "kubelet.service", "message": last_words }],
     } } } });
 }
 

@@ -59,6 +59,18 @@ impl Lab {
         before
     }
 
+    /// Asks until it is so.
+    ///
+    /// # Panics
+    /// After [`DEADLINE`].
+    pub fn until(&self, so: impl Fn() -> bool, what: &str) {
+        let start = Instant::now();
+        while !so() {
+            assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}\n{}", self.sh("journalctl -n 30 --no-pager"));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn command(&self, commands: &str) -> Command {
         let mut command = script("in");
         command.args([self.name.as_str(), "sh", "-euc", commands]);
@@ -86,14 +98,27 @@ impl Lab {
 
     /// `nodetriage ARGS --root HOST_ROOT`, once, from outside.
     pub fn run(&self, args: &[&str]) -> Output {
-        pod_user(BINARY).args(args).arg("--root").arg(self.host_root()).output().expect("nodetriage starts")
+        script("pod").args([&self.name, BINARY]).args(args).arg("--root").arg(self.host_root()).output().expect("nodetriage starts")
+    }
+
+    /// As [`Self::run`], by somebody without any capability.
+    pub fn run_as_nobody(&self, args: &[&str]) -> Output {
+        // A mount namespace with the node at /mnt, because nobody may pass through root's home.
+        let mut command = Command::new("unshare");
+        command.args([
+            "--mount",
+            "sh",
+            "-euc",
+            "mount --rbind \"$0\" /mnt; exec setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all \"$@\"",
+        ]);
+        command.arg(self.host_root()).arg(BINARY).args(args).args(["--root", "/mnt"]).output().expect("unshare starts")
     }
 
     /// The daemon as a DaemonSet pod runs it: outside the node, over its mounts, as nobody with CAP_DAC_READ_SEARCH.
     pub fn daemon_outside(&self, args: &[&str]) -> Daemon {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
-        let mut command = pod_user(BINARY);
-        command.arg("serve").arg("--root").arg(self.host_root()).args(["--node-name", "node1", "--listen"]).arg(port.to_string());
+        let mut command = script("pod");
+        command.args([&self.name, BINARY, "serve"]).arg("--root").arg(self.host_root()).args(["--node-name", "node1", "--listen"]).arg(port.to_string());
         command.arg("--state-dir").arg(self.directory.join("state")).args(args);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("nodetriage starts");
         let log = Arc::new(Mutex::new(String::new()));
@@ -262,14 +287,6 @@ fn findings(report: &Value, root: bool) -> Vec<String> {
     let findings = report["findings"].as_array().expect("a report has findings").iter();
     let of_kind = findings.filter(|finding| finding["explained_by"].as_array().is_none_or(Vec::is_empty) == root);
     of_kind.map(|finding| format!("{} {}", finding["code"].as_str().unwrap_or("?"), finding["subject"].as_str().unwrap_or("?"))).collect()
-}
-
-/// A program as the DaemonSet's container runs it.
-fn pod_user(program: &str) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]);
-    command.args(["--bounding-set=-all,+dac_read_search", "--no-new-privs", "--pdeathsig=KILL", program]);
-    command
 }
 
 fn script(name: &str) -> Command {

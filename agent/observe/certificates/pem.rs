@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
+use zeroize::Zeroizing;
 
 /// Certificates judged in one file; a bundle of all public CAs has about 150.
 pub(super) const MOST: usize = 1000;
@@ -11,17 +12,14 @@ const BEGIN: &str = "-----BEGIN ";
 /// Certificates in DER, as they stand in a file; one more than [`MOST`] where there are too many.
 pub(crate) type Ders = Vec<Vec<u8>>;
 
-/// The certificates of a file, PEM with any text around its blocks, or one in DER. Other blocks are passed over without being
-/// decoded: a private key in the same file is not looked at.
+/// The certificates of a file: PEM with any text around its blocks, as the programs of Kubernetes take nothing else. Other blocks are
+/// passed over without being decoded: a private key in the same file is not looked at.
 ///
 /// # Errors
 /// Why a program would not take the file: what is wrong, and in which block.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Ders, String> {
     if bytes.is_empty() {
         return Err("the file is empty".to_owned());
-    }
-    if X509Certificate::from_der(bytes).is_ok() {
-        return Ok(vec![bytes.to_vec()]);
     }
     let text = String::from_utf8_lossy(bytes);
     let mut ders = Vec::new();
@@ -47,8 +45,43 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Ders, String> {
     match (ders.is_empty(), fault) {
         (false, _) => Ok(ders),
         (true, Some(fault)) => Err(fault),
-        (true, None) if others.is_empty() => Err("there is no PEM block in it, and it is no certificate in DER".to_owned()),
+        (true, None) if is_der(bytes) => Err("it is in DER, where PEM is needed: openssl x509 -inform der".to_owned()),
+        (true, None) if others.is_empty() => Err("there is no PEM block in it".to_owned()),
         (true, None) => Err(format!("there is no PEM block CERTIFICATE in it, only {}", others.join(", "))),
+    }
+}
+
+/// As [`parse`]; a file of unknown use may be in DER, too.
+///
+/// # Errors
+/// As [`parse`].
+pub(super) fn parse_any(bytes: &[u8]) -> Result<Ders, String> {
+    if is_der(bytes) { Ok(vec![bytes.to_vec()]) } else { parse(bytes) }
+}
+
+fn is_der(bytes: &[u8]) -> bool {
+    X509Certificate::from_der(bytes).is_ok()
+}
+
+/// The first private key of a file in DER; wiped when it is dropped.
+///
+/// # Errors
+/// Why there is none that a program could use.
+pub(super) fn private_key(bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
+    let Ok(text) = std::str::from_utf8(bytes) else { return Err("the file is not text".to_owned()) };
+    let is_key = |label: &str| label == "PRIVATE KEY" || label.ends_with(" PRIVATE KEY");
+    let key = blocks(text).find_map(|block| match block {
+        Block::Whole { label, body } if is_key(label) => Some((label, body)),
+        _ => None,
+    });
+    match key {
+        Some(("ENCRYPTED PRIVATE KEY", _)) => Err("it is encrypted, and nobody is there to give the passphrase".to_owned()),
+        Some((_, body)) => {
+            let digits: Zeroizing<String> = Zeroizing::new(body.split_whitespace().collect());
+            let key = base64::engine::general_purpose::STANDARD.decode(digits.as_bytes());
+            key.map(Zeroizing::new).map_err(|_| "its private key is not base64".to_owned())
+        }
+        None => Err("there is no whole PEM block PRIVATE KEY in it".to_owned()),
     }
 }
 
@@ -89,7 +122,7 @@ fn next_begin(text: &str) -> Option<(&str, &str)> {
         let line = after.lines().next().unwrap_or_default();
         match line.trim_end().strip_suffix("-----") {
             Some(label) => return Some((label, after.get(line.len()..)?)),
-            None => text = after,
+            None => text = after.get(line.len()..)?,
         }
     }
 }

@@ -18,6 +18,7 @@ const DEFAULTS: [(&str, &[(&str, &str)]); 5] = [
             ("config-dir", "/var/lib/rancher/k3s/agent/etc/kubelet.conf.d"),
             ("kubeconfig", "/var/lib/rancher/k3s/agent/kubelet.kubeconfig"),
             ("container-runtime-endpoint", "unix:///run/k3s/containerd/containerd.sock"),
+            ("fail-swap-on", "false"),
         ],
     ),
     (
@@ -26,6 +27,7 @@ const DEFAULTS: [(&str, &[(&str, &str)]); 5] = [
             ("config-dir", "/var/lib/rancher/rke2/agent/etc/kubelet.conf.d"),
             ("kubeconfig", "/var/lib/rancher/rke2/agent/kubelet.kubeconfig"),
             ("container-runtime-endpoint", "unix:///run/k3s/containerd/containerd.sock"),
+            ("fail-swap-on", "false"),
         ],
     ),
     (
@@ -36,6 +38,7 @@ const DEFAULTS: [(&str, &[(&str, &str)]); 5] = [
             ("root-dir", "/var/snap/microk8s/common/var/lib/kubelet"),
             ("cert-dir", "/var/snap/microk8s/current/certs"),
             ("container-runtime-endpoint", "unix:///var/snap/microk8s/common/run/containerd.sock"),
+            ("fail-swap-on", "false"),
         ],
     ),
     (
@@ -96,6 +99,8 @@ const KEPT_BOOL: [&str; 4] = ["fail-swap-on", "fail-cgroupv1", "rotate-certifica
 /// The kubelet's flags, each with where it was set.
 pub(super) struct CommandLine {
     pub flags: BTreeMap<String, Sourced<String>>,
+    /// Names only.
+    pub other_flags: Vec<Sourced<String>>,
     pub source: String,
 }
 
@@ -114,14 +119,14 @@ pub(super) fn observe(host: &Host, units: &Observed<Units>) -> CommandLine {
         // The process says what holds; the unit's files say where that was written.
         let place = |word: &str| written.iter().flatten().find(|known| known.value == word).map_or_else(|| source.clone(), |known| known.source.clone());
         let words: Vec<Word> = argv.into_iter().map(|word| Sourced::new(word.clone(), place(&word))).collect();
-        return CommandLine { flags: flags(&words), source };
+        return CommandLine::of(&words, source);
     }
     if let Some(words) = written {
-        return CommandLine { flags: flags(&words), source: format!("{UNIT} ExecStart") };
+        return CommandLine::of(&words, format!("{UNIT} ExecStart"));
     }
     let defaults = DEFAULTS.iter().find(|(mark, _)| host.exists(mark).unwrap_or(false)).map_or(&[][..], |(_, defaults)| *defaults);
     let flags = defaults.iter().map(|(flag, value)| ((*flag).to_owned(), Sourced::default_value((*value).to_owned()))).collect();
-    CommandLine { flags, source: "default".to_owned() }
+    CommandLine { flags, other_flags: Vec::new(), source: "default".to_owned() }
 }
 
 /// The unit's main process; without such a unit, the process that is called kubelet.
@@ -144,33 +149,39 @@ fn argv(host: &Host, pid: u32) -> Option<Vec<String>> {
     (words.len() > 1 || words.first().is_some_and(|word| !word.is_empty())).then_some(words)
 }
 
-/// The flags as pflag parses them: `--a=b`, `--a b`, `--bool`, `-v=2`, `-v 2`; `--` ends them; `_` is `-`
-/// (`cliflag.WordSepNormalizeFunc`); the last one counts.
-fn flags(words: &[Word]) -> BTreeMap<String, Sourced<String>> {
-    let mut kept = BTreeMap::new();
-    let mut words = words.iter().skip(1).peekable();
-    while let Some(word) = words.next() {
-        if word.value == "--" {
-            break;
+/// More flags than the kubelet has.
+const MOST_FLAGS: usize = 300;
+
+impl CommandLine {
+    /// The flags as pflag parses them: `--a=b`, `--a b`, `--bool`, `-v=2`, `-v 2`; `--` ends them; `_` is `-`
+    /// (`cliflag.WordSepNormalizeFunc`); the last one counts.
+    fn of(words: &[Word], source: String) -> Self {
+        let (mut flags, mut other_flags) = (BTreeMap::new(), Vec::new());
+        let mut words = words.iter().skip(1).peekable();
+        while let Some(word) = words.next() {
+            if word.value == "--" {
+                break;
+            }
+            let Some(flag) = word.value.strip_prefix("--").or_else(|| word.value.strip_prefix('-')) else { continue };
+            let (name, value) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value.to_owned())));
+            let name = name.replace('_', "-");
+            let place = format!("{} --{name}", word.source);
+            let bool = KEPT_BOOL.contains(&name.as_str());
+            if !bool && !KEPT.contains(&name.as_str()) {
+                if other_flags.len() < MOST_FLAGS {
+                    other_flags.push(Sourced::new(name, place));
+                }
+                continue;
+            }
+            let value = match value {
+                Some(value) => value,
+                None if bool => "true".to_owned(),
+                None => words.next().map(|next| next.value.clone()).unwrap_or_default(),
+            };
+            flags.insert(name, Sourced::new(value, place));
         }
-        let Some(flag) = word.value.strip_prefix("--").or_else(|| word.value.strip_prefix('-')) else { continue };
-        let (name, value) = match flag.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (flag, None),
-        };
-        let name = name.replace('_', "-");
-        let bool = KEPT_BOOL.contains(&name.as_str());
-        if !bool && !KEPT.contains(&name.as_str()) {
-            continue;
-        }
-        let value = match value {
-            Some(value) => value,
-            None if bool => "true".to_owned(),
-            None => words.next().map(|next| next.value.clone()).unwrap_or_default(),
-        };
-        kept.insert(name.clone(), Sourced::new(value, format!("{} --{name}", word.source)));
+        Self { flags, other_flags, source }
     }
-    kept
 }
 
 /// The words of ExecStart with variables replaced, as systemd.service(5) has it. Empty: nothing tells of them.
@@ -371,7 +382,7 @@ mod tests {
 
     fn flag(argv: &[&str], name: &str) -> Option<String> {
         let words: Vec<Word> = argv.iter().map(|word| Sourced::new((*word).to_owned(), "p")).collect();
-        flags(&words).get(name).map(|flag| flag.value.clone())
+        CommandLine::of(&words, String::new()).flags.get(name).map(|flag| flag.value.clone())
     }
 
     #[test]

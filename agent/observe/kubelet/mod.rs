@@ -4,6 +4,7 @@ mod command_line;
 mod quantity;
 mod schema;
 mod settings;
+mod surroundings;
 mod validate;
 
 use super::host::{Host, ReadError};
@@ -20,7 +21,7 @@ const MOST_DROP_INS: usize = 100;
 /// Reads the configuration that is in effect, or would be if the kubelet started now.
 #[must_use]
 pub fn observe(host: &Host, units: &Observed<Units>) -> Kubelet {
-    let command_line::CommandLine { flags, source } = command_line::observe(host, units);
+    let command_line::CommandLine { flags, other_flags, source } = command_line::observe(host, units);
     let flag = |name: &str| flags.get(name).filter(|flag| !flag.value.is_empty()).cloned();
     let mut files = Files::default();
     let config = flag("config").map(|path| files.read(host, path));
@@ -38,6 +39,8 @@ pub fn observe(host: &Host, units: &Observed<Units>) -> Kubelet {
     found.kubeconfig = flag("kubeconfig").map(|path| kubeconfig::observe(host, path));
     found.bootstrap_kubeconfig = flag("bootstrap-kubeconfig").map(|path| kubeconfig::observe(host, path).file);
     found.flags = flags;
+    found.other_flags = other_flags;
+    found.surroundings = surroundings::observe(host, &found);
     found
 }
 

@@ -169,9 +169,9 @@ fn fits(node: &Node, kind: &Type) -> bool {
         Text => matches!(node.tree, Tree::Text(_)),
         Bool => matches!(node.tree, Tree::Bool(_)),
         Int(least, most) => node.int().is_some_and(|value| (*least..=*most).contains(&value)),
-        Float => matches!(node.tree, Tree::Int(_) | Tree::Float(_)),
+        Float => node.number().is_some(),
         Duration => node.text().and_then(duration).is_some(),
-        Quantity => node.text().map_or(matches!(node.tree, Tree::Int(_) | Tree::Float(_)), |text| quantity(text).is_some()),
+        Quantity => node.text().map_or(node.number().is_some(), |text| quantity(text).is_some()),
         DurationOrNanoseconds => node.text().map_or(node.int().is_some(), |text| duration(text).is_some()),
         List(_) | Map(_) | Object(_) | Any => false,
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::quantity::{duration, threshold};
-use crate::facts::kubelet::{EvictionThreshold, File, FileState};
+use crate::facts::kubelet::{EvictionThreshold, File, FileState, Surroundings};
 use crate::facts::{Kubelet, Sourced};
 use crate::observe::yaml::Node;
 
@@ -25,6 +25,7 @@ pub(super) fn kubelet(settings: &Settings, command_line_source: String) -> Kubel
     Kubelet {
         command_line_source,
         flags: BTreeMap::new(),
+        other_flags: Vec::new(),
         config: None,
         config_dir: None,
         drop_ins: Vec::new(),
@@ -52,6 +53,7 @@ pub(super) fn kubelet(settings: &Settings, command_line_source: String) -> Kubel
         eviction_hard: settings.eviction_hard(),
         eviction_soft: settings.eviction_soft(),
         merge_default_eviction_settings: settings.bool("", "mergeDefaultEvictionSettings").unwrap_or_else(|| Sourced::default_value(false)),
+        surroundings: Surroundings::default(),
     }
 }
 

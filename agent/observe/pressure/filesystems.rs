@@ -21,13 +21,13 @@ const DEADLINE: Duration = Duration::from_secs(2);
 
 /// Knows which file systems hang. It has at most one thread waiting for each, however long that takes and however often it is asked.
 #[derive(Debug, Default)]
-pub struct Probe {
+pub(super) struct Filesystems {
     hung: Mutex<HashMap<String, Receiver<Answer>>>,
 }
 
 type Answer = Result<Filesystem, Blind>;
 
-impl Probe {
+impl Filesystems {
     /// Measures each of the places, all at the same time: of its candidates the first that exists. A place of none is unknown.
     pub(super) fn measure<const N: usize>(&self, host: &Host, table: &[Line], places: [Vec<String>; N]) -> [Answer; N] {
         let deadline = Instant::now() + DEADLINE;

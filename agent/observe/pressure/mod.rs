@@ -1,40 +1,62 @@
 //! The kubelet's eviction signals, from the same kernel files the kubelet reads.
 
 mod filesystems;
+mod history;
+mod kernel;
 mod mounts;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
 
 use super::host::Host;
 use super::runtime::{self, Runtime};
 use crate::facts::pressure::{Memory, Pids};
-use crate::facts::{Blind, Kubelet, Pressure};
-pub use filesystems::Probe;
+use crate::facts::{Blind, Kubelet, Observed, Pressure, Units};
+use filesystems::Filesystems;
+use history::History;
 
 const PROC_FILE_LIMIT: u64 = 1 << 20;
 /// Where the kubelet keeps container logs (`pkg/kubelet/apis/config/v1beta1/defaults.go` `DefaultPodLogsDir`).
 const POD_LOGS: &str = "/var/log/pods";
 
+/// What is remembered from one measurement to the next.
+#[derive(Debug, Default)]
+pub struct Probe {
+    filesystems: Filesystems,
+    history: Mutex<History>,
+}
+
 /// Measures every signal. The file systems are those of the kubelet's root directory and of the runtime's.
 /// Blocks for at most 2 s, once, when a file system stops answering; what hangs is kept track of in `probe`.
 #[must_use]
-pub fn observe(host: &Host, kubelet: &Kubelet, probe: &Probe) -> Pressure {
-    let Runtime { image_dirs, container_dir, .. } = runtime::observe(host, Some(kubelet));
+pub fn observe(host: &Host, kubelet: &Kubelet, units: &Observed<Units>, probe: &Probe) -> Pressure {
+    let Runtime { image_dirs, container_dir, .. } = runtime::observe(host, Some(kubelet), units);
     let nodefs = kubelet.root_dir.value.as_str();
     let table = not_running(host).and_then(|()| mounts::read(host));
     let known = table.as_deref().unwrap_or_default();
     let images: Vec<_> = image_dirs.iter().map(|dir| dir.value.clone()).collect();
     let split = container_dir.is_some();
     let containers = container_dir.map_or_else(Vec::new, |dir| vec![dir.value]);
-    let [nodefs, imagefs, containerfs] = probe.measure(host, known, [vec![nodefs.to_owned()], images, containers]);
+    let [nodefs, imagefs, containerfs] = probe.filesystems.measure(host, known, [vec![nodefs.to_owned()], images, containers]);
     let written = [&nodefs, &imagefs, &containerfs].into_iter().flatten().map(|filesystem| (filesystem.path.as_str(), Some(filesystem.device)));
     let written: Vec<_> = written.chain([(POD_LOGS, None)]).collect();
-    Pressure {
+    let mut pressure = Pressure {
         memory: memory(host).into(),
         mounts: table.as_ref().map(|table| mounts::holding(table, &written)).map_err(Clone::clone).into(),
         nodefs: nodefs.into(),
         imagefs: imagefs.into(),
         containerfs: split.then(|| containerfs.into()),
         pids: pids(host, kubelet).into(),
-    }
+        stalls: kernel::stalls(host).into(),
+        file_handles: kernel::file_handles(host).into(),
+        conntrack: kernel::conntrack(host).into(),
+        ipv4_forwarding: kernel::ipv4_forwarding(host).into(),
+        history: Vec::new(),
+    };
+    let mut history = probe.history.lock().unwrap_or_else(PoisonError::into_inner);
+    history.take(&pressure.signals(), Instant::now(), SystemTime::now());
+    pressure.history = history.points();
+    pressure
 }
 
 /// One reason for all that only a running node tells, so that it is told once.

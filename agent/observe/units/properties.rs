@@ -21,13 +21,13 @@ pub(super) fn not_found(name: &str) -> Unit {
 }
 
 /// All of `org.freedesktop.systemd1.Unit`.
-pub(super) fn replace_unit(unit: &mut Unit, properties: &Properties) {
+pub(super) fn replace_unit(unit: &mut Unit, memory: &mut Memory, properties: &Properties) {
     unit.wanted_by = WANTED_BY.into_iter().filter_map(|key| get::<Vec<String>>(properties, key)).flatten().collect();
-    update(unit, properties);
+    update(unit, memory, properties);
 }
 
 /// What a signal or a reply says, of either interface.
-pub(super) fn update(unit: &mut Unit, properties: &Properties) {
+pub(super) fn update(unit: &mut Unit, memory: &mut Memory, properties: &Properties) {
     let before = unit.active.clone().unwrap_or_default();
     for (key, value) in properties {
         if set(unit, key, value).is_none() {
@@ -35,7 +35,7 @@ pub(super) fn update(unit: &mut Unit, properties: &Properties) {
         }
     }
     let after = unit.active.get_or_insert_default();
-    note_restart(&before, after);
+    note_restart(memory, &before, after);
 }
 
 /// `None` if the value is not of the property's type.
@@ -104,23 +104,121 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Remembers an automatic restart: one that systemd counts, or before systemd 235, which does not count, a new invocation after `auto-restart`.
-fn note_restart(before: &Active, after: &mut Active) {
-    let restarted = match (before.restarts, after.restarts) {
+/// What is remembered of a unit from one message to the next.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// systemd has counted a restart whose run has not begun yet.
+    restarting: bool,
+}
+
+/// Tells automatic starts, which systemd counts (or before systemd 235, which does not count, which follow `auto-restart`), from those
+/// by hand. The count and the new invocation come in two messages, the count first.
+fn note_restart(memory: &mut Memory, before: &Active, after: &mut Active) {
+    let counted = match (before.restarts, after.restarts) {
         (Some(before), Some(after)) => after > before,
-        (None, None) => before.sub_state.contains("auto-restart") && before.invocation_id != after.invocation_id,
+        (None, None) => before.sub_state.contains("auto-restart") && !after.sub_state.contains("auto-restart"),
         _ => false,
     };
-    if after.restarts == Some(0) && !after.sub_state.contains("auto-restart") {
-        after.restarts_seen.clear();
-        after.last_failure = None;
+    memory.restarting |= counted;
+    if let (true, Some(time)) = (counted, after.since) {
+        after.restarts_seen.push(time);
+        let surplus = after.restarts_seen.len().saturating_sub(Active::RESTARTS_SEEN);
+        after.restarts_seen.drain(..surplus);
     }
     if !matches!(after.result.as_str(), "" | "success") {
         after.last_failure = after.ending();
     }
-    if let (true, Some(time)) = (restarted, after.since) {
-        after.restarts_seen.push(time);
-        let surplus = after.restarts_seen.len().saturating_sub(Active::RESTARTS_SEEN);
-        after.restarts_seen.drain(..surplus);
+    let begun = before.invocation_id.is_some() && after.invocation_id.is_some() && before.invocation_id != after.invocation_id;
+    if begun && !std::mem::take(&mut memory.restarting) {
+        after.restarts_forgiven = after.restarts.filter(|restarts| *restarts > 0);
+        after.restarts_seen.clear();
+        after.last_failure = None;
+    }
+    if after.restarts < after.restarts_forgiven {
+        after.restarts_forgiven = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::units::Ending;
+
+    /// A unit to which systemd says one thing after the other.
+    #[derive(Default)]
+    struct Told {
+        unit: Unit,
+        memory: Memory,
+    }
+
+    impl Told {
+        fn service(&mut self, restarts: u32, result: &'static str, status: i32) {
+            let code = i32::from(status != 0);
+            let properties =
+                [("NRestarts", Variant::from(restarts)), ("Result", result.into()), ("ExecMainCode", code.into()), ("ExecMainStatus", status.into())];
+            update(&mut self.unit, &mut self.memory, &properties.into());
+        }
+
+        fn unit(&mut self, sub_state: &'static str, invocation: u8, second: u64) -> &Active {
+            let properties = [
+                ("SubState", Variant::from(sub_state)),
+                ("InvocationID", vec![invocation; 16].into()),
+                ("StateChangeTimestamp", (1_764_000_000_000_000 + second * 1_000_000).into()),
+            ];
+            update(&mut self.unit, &mut self.memory, &properties.into());
+            self.unit.active.as_ref().unwrap()
+        }
+    }
+
+    #[test]
+    fn automatic_restarts_are_told_from_those_by_hand() {
+        let mut told = Told::default();
+        told.service(0, "success", 0);
+        told.unit("running", 1, 0);
+        for (restarts, invocation) in [(1, 2), (2, 3)] {
+            told.service(restarts - 1, "exit-code", 1);
+            told.unit("auto-restart", invocation - 1, 10);
+            told.service(restarts, "success", 0);
+            let active = told.unit("running", invocation, 20);
+            assert_eq!((active.restarts(), active.restarts_seen.len()), (u64::from(restarts), usize::from(invocation) - 1));
+            assert_eq!(active.ending(), Some(Ending { result: "exit-code".to_owned(), code: 1, status: 1 }));
+        }
+        // Mended, and restarted by hand while systemd waits: it starts at once, and the count stays.
+        told.service(2, "exit-code", 1);
+        told.unit("auto-restart", 3, 30);
+        told.service(2, "success", 0);
+        let active = told.unit("running", 4, 31);
+        assert_eq!((active.restarts(), active.ending(), active.restarts_seen.len()), (0, None, 0));
+        // It exits once more.
+        told.service(3, "success", 0);
+        assert_eq!(told.unit("running", 5, 40).restarts(), 1);
+        // Stopped and started, which sets the count back.
+        told.service(0, "success", 0);
+        assert_eq!(told.unit("running", 6, 50).restarts(), 0);
+    }
+
+    #[test]
+    fn a_property_of_another_type_changes_nothing() {
+        let mut unit = Unit::default();
+        let odd = [("ActiveState", Variant::from(7_u32)), ("ExecStart", "sh".into()), ("NRestarts", "many".into()), ("Job", 1_u64.into())];
+        update(&mut unit, &mut Memory::default(), &odd.into());
+        assert_eq!(unit, Unit { active: Some(Active::default()), ..Unit::default() });
+    }
+
+    #[test]
+    fn secrets_are_dropped() {
+        let command = |argv: &[&str]| {
+            let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
+            Variant::from(vec![(argv[0].clone(), argv, false, 0_u64, 0_u64, 0_u64, 0_u64, 0_u32, 0_i32, 0_i32)])
+        };
+        let environment = || Variant::from(vec!["KUBELET_EXTRA_ARGS=--v=2".to_owned(), "HTTP_PROXY=http://me:secret@proxy".to_owned()]);
+        let told = |name: &str, argv: &[&str]| {
+            let mut unit = Unit { name: name.to_owned(), ..Unit::default() };
+            update(&mut unit, &mut Memory::default(), &[("ExecStart", command(argv)), ("Environment", environment())].into());
+            (unit.exec_start, unit.environment)
+        };
+        let kept = (vec!["/usr/bin/kubelet".to_owned(), "--v=2".to_owned()], vec!["KUBELET_EXTRA_ARGS=--v=2".to_owned()]);
+        assert_eq!(told("kubelet.service", &["/usr/bin/kubelet", "--v=2"]), kept);
+        assert_eq!(told("k3s.service", &["/usr/local/bin/k3s", "server", "--token", "secret"]), (vec!["/usr/local/bin/k3s".to_owned()], vec![]));
     }
 }

@@ -18,7 +18,7 @@ use zbus::names::OwnedUniqueName;
 use zbus::{Connection, Message, MessageStream, Variant};
 
 use super::dial::{bus_hangs, dial};
-use super::properties::{self, Properties};
+use super::properties::{self, Memory, Properties};
 use super::{DEADLINE, watched};
 use crate::config::Config;
 use crate::facts::units::{Unit, UnitSource};
@@ -46,6 +46,7 @@ pub(super) struct Watched {
     /// Its own name, where the one we asked for is an alias.
     id: String,
     unit: Unit,
+    memory: Memory,
 }
 
 /// The watched units, kept from one connection to the next.
@@ -54,7 +55,7 @@ pub(super) struct Watches(Vec<Watched>);
 
 impl Watches {
     pub(super) fn new(config: &Config) -> Self {
-        let watch = |name: String| Watched { id: name.clone(), unit: Unit { name: name.clone(), ..Unit::default() }, name };
+        let watch = |name: String| Watched { id: name.clone(), unit: Unit { name: name.clone(), ..Unit::default() }, memory: Memory::default(), name };
         Self(watched(config).into_iter().map(watch).collect())
     }
 
@@ -78,6 +79,16 @@ impl From<Blind> for End {
     fn from(blind: Blind) -> Self {
         Self::Blind { blind, since: Instant::now() }
     }
+}
+
+/// What a message has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    None,
+    /// A unit, perhaps.
+    Changed,
+    /// A unit has failed. systemd 252 says so of each run of a crash loop, and that it will be restarted in the same breath.
+    Failed,
 }
 
 /// What was asked by a call that waits for its answer.
@@ -231,8 +242,8 @@ impl<'a> Session<'a> {
         End::Blind { blind: if bus { bus_hangs() } else { systemd_hangs() }, since: self.asked }
     }
 
-    /// The next message, applied. True if it may have changed a unit.
-    pub(super) async fn next(&mut self) -> Result<bool, End> {
+    /// The next message, applied.
+    pub(super) async fn next(&mut self) -> Result<News, End> {
         match poll_fn(|context| Pin::new(&mut self.stream).poll_next(context)).await {
             Some(Ok(message)) => self.take(&message),
             Some(Err(error)) => Err(lost(&error).into()),
@@ -240,26 +251,26 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn take(&mut self, message: &Message) -> Result<bool, End> {
+    fn take(&mut self, message: &Message) -> Result<News, End> {
         let header = message.header();
         match message.message_type() {
             Type::Signal => self.signal(&header, message),
             Type::MethodReturn | Type::Error => {
-                let Some(asked) = header.reply_serial().and_then(|serial| self.pending.remove(&serial)) else { return Ok(false) };
+                let Some(asked) = header.reply_serial().and_then(|serial| self.pending.remove(&serial)) else { return Ok(News::None) };
                 self.asked = Instant::now();
                 if message.message_type() == Type::Error { self.refused(asked, &header, message) } else { self.answered(asked, &header, message) }
             }
-            Type::MethodCall => Ok(false),
+            Type::MethodCall => Ok(News::None),
         }
     }
 
-    fn answered(&mut self, asked: Asked, header: &Header<'_>, message: &Message) -> Result<bool, End> {
+    fn answered(&mut self, asked: Asked, header: &Header<'_>, message: &Message) -> Result<News, End> {
         let body = message.body();
         match asked {
-            Asked::Rule | Asked::Bus | Asked::Systemd => Ok(false),
+            Asked::Rule | Asked::Bus | Asked::Systemd => Ok(News::None),
             Asked::Subscribe => {
                 self.systemd = header.sender().map(|name| name.to_owned().into());
-                Ok(false)
+                Ok(News::None)
             }
             Asked::LoadState(index) => {
                 let value: Variant = body.deserialize().map_err(|error| not_understood(&error))?;
@@ -267,31 +278,31 @@ impl<'a> Session<'a> {
             }
             Asked::Unit(index) => {
                 let all: Properties = body.deserialize().map_err(|error| not_understood(&error))?;
-                let Some(watched) = self.watches.0.get_mut(index) else { return Ok(false) };
-                properties::replace_unit(&mut watched.unit, &all);
+                let Some(watched) = self.watches.0.get_mut(index) else { return Ok(News::None) };
+                properties::replace_unit(&mut watched.unit, &mut watched.memory, &all);
                 self.known_as(index, properties::text(&all, "Id"))?;
-                Ok(true)
+                Ok(News::Changed)
             }
             Asked::Service(index) => {
                 let all: Properties = body.deserialize().map_err(|error| not_understood(&error))?;
-                let Some(watched) = self.watches.0.get_mut(index) else { return Ok(false) };
-                properties::update(&mut watched.unit, &all);
-                Ok(true)
+                let Some(watched) = self.watches.0.get_mut(index) else { return Ok(News::None) };
+                properties::update(&mut watched.unit, &mut watched.memory, &all);
+                Ok(News::Changed)
             }
         }
     }
 
-    fn loaded(&mut self, index: usize, load_state: &str) -> Result<bool, End> {
+    fn loaded(&mut self, index: usize, load_state: &str) -> Result<News, End> {
         let path = self.path(index);
-        let Some(watched) = self.watches.0.get_mut(index) else { return Ok(false) };
+        let Some(watched) = self.watches.0.get_mut(index) else { return Ok(News::None) };
         if load_state == "not-found" {
             watched.unit = properties::not_found(&watched.name);
-            return Ok(true);
+            return Ok(News::Changed);
         }
         self.ask(Asked::Unit(index), SYSTEMD, &path, PROPERTIES, "GetAll", &(UNIT,))?;
         // A masked unit may run still.
         self.ask(Asked::Service(index), SYSTEMD, &path, PROPERTIES, "GetAll", &(SERVICE,))?;
-        Ok(false)
+        Ok(News::None)
     }
 
     /// An alias: the signals come from its own path.
@@ -306,7 +317,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn refused(&mut self, asked: Asked, header: &Header<'_>, message: &Message) -> Result<bool, End> {
+    fn refused(&mut self, asked: Asked, header: &Header<'_>, message: &Message) -> Result<News, End> {
         let name = header.error_name().map_or("an error", |name| name.as_str());
         let body = message.body();
         let reason: &str = body.deserialize().unwrap_or_default();
@@ -324,7 +335,7 @@ impl<'a> Session<'a> {
                 if let Some(watched) = self.watches.0.get_mut(index) {
                     watched.unit.load_error = Some(reason.to_owned());
                 }
-                Ok(true)
+                Ok(News::Changed)
             }
             _ if matches!(name, "org.freedesktop.DBus.Error.NameHasNoOwner" | "org.freedesktop.DBus.Error.ServiceUnknown") => {
                 Err(Blind::new("systemd is not on the system bus").grant("systemctl daemon-reexec; or this node's init is not systemd").into())
@@ -333,14 +344,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn signal(&mut self, header: &Header<'_>, message: &Message) -> Result<bool, End> {
+    fn signal(&mut self, header: &Header<'_>, message: &Message) -> Result<News, End> {
         let sender = header.sender().map_or("", |name| name.as_str());
         let member = header.member().map_or("", |name| name.as_str());
         if sender == BUS {
-            return if member == "NameOwnerChanged" { Err(End::Again) } else { Ok(false) };
+            return if member == "NameOwnerChanged" { Err(End::Again) } else { Ok(News::None) };
         }
         if self.systemd.as_ref().is_none_or(|systemd| systemd.as_str() != sender) {
-            return Ok(false);
+            return Ok(News::None);
         }
         let body = message.body();
         match member {
@@ -352,14 +363,15 @@ impl<'a> Session<'a> {
             }
             "PropertiesChanged" => {
                 let index = header.path().and_then(|path| self.paths.get(path.as_str())).copied();
-                let Some(watched) = index.and_then(|index| self.watches.0.get_mut(index)) else { return Ok(false) };
+                let Some(watched) = index.and_then(|index| self.watches.0.get_mut(index)) else { return Ok(News::None) };
                 let (_, changed, _): (&str, Properties, Vec<&str>) = body.deserialize().map_err(|error| not_understood(&error))?;
-                properties::update(&mut watched.unit, &changed);
-                return Ok(true);
+                properties::update(&mut watched.unit, &mut watched.memory, &changed);
+                let failed = watched.unit.active.as_ref().is_some_and(|active| active.state == "failed");
+                return Ok(if failed { News::Failed } else { News::Changed });
             }
             _ => {}
         }
-        Ok(false)
+        Ok(News::None)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::files::UNIT_DIRS;
-use super::session::{End, Session, Watches};
+use super::session::{End, News, Session, Watches};
 use crate::config::Config;
 use crate::facts::{Domain, Observed, Units};
 use crate::observe::board::Board;
@@ -22,6 +22,8 @@ const RESYNC: Duration = Duration::from_mins(1);
 const PING: Duration = Duration::from_secs(10);
 /// systemd tells a change in two signals, of the service and of the unit.
 const SETTLE: Duration = Duration::from_millis(1);
+/// What systemd may take back in the same breath.
+const BREATH: Duration = Duration::from_millis(20);
 /// Between two puts: a flood of changes costs a bounded share of a core.
 const SPACING: Duration = Duration::from_millis(5);
 /// Between two looks that signals call for.
@@ -74,6 +76,7 @@ impl Progress {
         let mut next_ping = next_look;
         let mut took = Duration::ZERO;
         let mut files: Option<FilesWatch> = None;
+        let mut changed_since = None;
         let mut put_at: Option<Instant> = None;
         let mut last_put = next_look;
         loop {
@@ -105,6 +108,7 @@ impl Progress {
                 let units = session.facts();
                 board.put(Domain::Units, took, |facts| facts.units = Observed::Known(units));
                 put_at = None;
+                changed_since = None;
                 last_put = now;
             }
             let overdue = session.deadline();
@@ -114,9 +118,17 @@ impl Progress {
             let wake = [Some(next_look.min(next_ping)).filter(|_| session.is_idle()), overdue, put_at.filter(|_| self.seen)];
             let wake = wake.into_iter().flatten().min().unwrap_or(now + PING);
             tokio::select! {
-                changed = session.next() => if changed? {
-                    put_at.get_or_insert_with(|| (Instant::now() + SETTLE).max(last_put + SPACING));
-                },
+                news = session.next() => {
+                    let settle = match news? {
+                        News::None => continue,
+                        News::Changed => SETTLE,
+                        News::Failed => BREATH,
+                    };
+                    let now = Instant::now();
+                    let since = *changed_since.get_or_insert(now);
+                    // A flood of changes cannot put it off for ever.
+                    put_at = Some((now + settle).min(since + BREATH).max(last_put + SPACING));
+                }
                 // No signal tells that a unit's file was edited, and `NeedDaemonReload` with it.
                 () = changed(files.as_ref()) => {
                     files = None;

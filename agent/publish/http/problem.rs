@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 /// Why there is no answer, as RFC 9457 has it.
 #[derive(Debug)]
 pub(super) struct Problem {
-    status: StatusCode,
-    detail: String,
+    pub status: StatusCode,
+    pub detail: String,
     /// Members beside the RFC's own: what would have been answered.
     allowed: Map<String, Value>,
 }

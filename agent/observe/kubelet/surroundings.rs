@@ -1,0 +1,222 @@
+//! What the kubelet's configuration meets on the machine: its name, swap, cgroups, the resolver, other users of the API server.
+
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+use nix::sys::stat::fstat;
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
+
+use super::directory;
+use crate::facts::kubelet::{FileState, Listener, Permissions, Resolver, Surroundings, Swap, endpoint};
+use crate::facts::{Kubelet, Sourced};
+use crate::observe::host::Host;
+use crate::observe::kubeconfig::{current_context, load, state_of};
+use crate::observe::yaml::{self, Node};
+
+const LIMIT: u64 = 1 << 20;
+/// About 50,000 connections.
+const SOCKETS_LIMIT: u64 = 8 << 20;
+/// kubeadm's kubeconfigs beside the kubelet's, on control-plane nodes.
+const KUBECONFIGS: [&str; 4] =
+    ["/etc/kubernetes/admin.conf", "/etc/kubernetes/super-admin.conf", "/etc/kubernetes/controller-manager.conf", "/etc/kubernetes/scheduler.conf"];
+/// kubeadm's kube-proxy has its kubeconfig from a ConfigMap, which the kubelet writes into the pod's directory.
+const KUBE_PROXY: &str = "volumes/kubernetes.io~configmap/kube-proxy/kubeconfig.conf";
+/// Of pods on one node; the kubelet's own limit is 110 by default.
+const MOST_PODS: usize = 1_000;
+/// systemd-resolved(8): the servers it asks, where `/etc/resolv.conf` names only its own stub.
+const UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
+
+/// Looks around.
+pub(super) fn observe(host: &Host, kubelet: &Kubelet) -> Surroundings {
+    Surroundings {
+        node_name: node_name(host, kubelet),
+        swap: swap(host),
+        cgroup_version: cgroup_version(host),
+        static_pods: kubelet.static_pod_path.as_ref().map(|path| static_pods(host, &path.value)),
+        resolver: Some(kubelet.resolv_conf.value.as_str()).filter(|path| !path.is_empty()).and_then(|path| resolver(host, path)),
+        permissions: permissions(host, kubelet),
+        listeners: listeners(host, kubelet),
+        api_servers: api_servers(host, kubelet),
+    }
+}
+
+/// `--hostname-override`, else the hostname, both trimmed and in lower case (component-helpers `node/util/hostname.go`
+/// `GetHostname`). A cloud provider in the kubelet may change it; there is none since 1.29.
+fn node_name(host: &Host, kubelet: &Kubelet) -> Option<Sourced<String>> {
+    let named = |path: &str| {
+        let text = host.read_text(path, 1 << 12).ok()?;
+        Some(Sourced::new(text, path)).filter(|name| !name.value.trim().is_empty())
+    };
+    let given = kubelet.flags.get("hostname-override").cloned();
+    // The kernel tells whoever asks the name of his own UTS namespace, and a pod has one of its own. The static name is
+    // that of the machine, unless it is none (hostnamed: a name from the network is preferred to localhost).
+    let kernel = || named("/proc/sys/kernel/hostname").filter(|_| host.path() == Path::new("/"));
+    let written = || named("/etc/hostname").filter(|name| !name.value.trim_start().starts_with("localhost"));
+    let name = given.or_else(kernel).or_else(written)?;
+    Some(Sourced::new(name.value.trim().to_lowercase(), name.source)).filter(|name| !name.value.is_empty())
+}
+
+/// Every row after the header counts, as for the kubelet (`pkg/kubelet/util/swap/swap_util.go`), zram too.
+fn swap(host: &Host) -> Option<Vec<Swap>> {
+    if !host.is_live() {
+        return None;
+    }
+    let text = host.read_text("/proc/swaps", LIMIT).ok()?;
+    let row = |line: &str| {
+        let mut words = line.split_whitespace();
+        let path = words.next()?.to_owned();
+        Some(Swap { path, bytes: words.nth(1)?.parse::<u64>().ok()?.saturating_mul(1024) })
+    };
+    Some(text.lines().skip(1).filter_map(row).collect())
+}
+
+fn cgroup_version(host: &Host) -> Option<u8> {
+    if !host.is_live() {
+        return None;
+    }
+    let root = host.open_at("/sys/fs/cgroup", OFlag::O_PATH).ok()?;
+    let unified = fstatfs(&root).ok()?.filesystem_type() == CGROUP2_SUPER_MAGIC;
+    Some(if unified { 2 } else { 1 })
+}
+
+/// A directory of manifests, or one manifest.
+fn static_pods(host: &Host, path: &str) -> FileState {
+    match directory(host, path) {
+        FileState::Missing => match host.exists(path) {
+            Ok(true) => FileState::Valid,
+            Ok(false) => FileState::Missing,
+            Err(blind) => FileState::Unreadable(blind),
+        },
+        state => state,
+    }
+}
+
+/// `None`: of a disk, whose resolv.conf may well lead to what is made at boot, below `/run`.
+fn resolver(host: &Host, path: &str) -> Option<Resolver> {
+    let upstream = nameservers(host, UPSTREAM).ok().filter(|servers| !servers.is_empty()).map(|_| UPSTREAM.to_owned());
+    match nameservers(host, path) {
+        Ok(nameservers) => Some(Resolver { state: FileState::Valid, nameservers, upstream }),
+        Err(FileState::Missing) if !host.is_live() => None,
+        Err(state) => Some(Resolver { state, nameservers: Vec::new(), upstream }),
+    }
+}
+
+fn nameservers(host: &Host, path: &str) -> Result<Vec<Sourced<String>>, FileState> {
+    let text = host.read_text(path, LIMIT).map_err(state_of)?;
+    let servers = text.lines().enumerate().filter_map(|(index, line)| {
+        let mut words = line.split_whitespace();
+        let server = words.next().filter(|word| *word == "nameserver").and(words.next())?;
+        Some(Sourced::new(server.to_owned(), format!("{path}:{}", index + 1)))
+    });
+    // The kubelet takes three; a hundred show what is wrong.
+    Ok(servers.take(100).collect())
+}
+
+fn permissions(host: &Host, kubelet: &Kubelet) -> Vec<Permissions> {
+    if !host.is_live() {
+        return Vec::new();
+    }
+    let of = |path: &str, secret: bool| {
+        let stat = fstat(host.open_at(path, OFlag::O_PATH).ok()?).ok()?;
+        Some(Permissions { path: path.to_owned(), uid: stat.st_uid, mode: stat.st_mode & 0o777, secret })
+    };
+    let configs = kubelet.config_files().map(|file| (file.path.value.as_str(), false));
+    let kubeconfigs = kubelet.kubeconfig.iter().map(|kubeconfig| &kubeconfig.file).chain(&kubelet.bootstrap_kubeconfig);
+    let kubeconfigs = kubeconfigs.map(|file| (file.path.value.as_str(), holds_secret(host, &file.path.value)));
+    configs.chain(kubeconfigs).filter_map(|(path, secret)| of(path, secret)).collect()
+}
+
+fn holds_secret(host: &Host, path: &str) -> bool {
+    let Ok(config) = load(host, path) else { return false };
+    let users = config.get("users").map(Node::items).unwrap_or_default();
+    users.iter().any(|entry| ["client-key-data", "token", "password"].into_iter().any(|key| entry.find(&["user", key]).is_some()))
+}
+
+/// Sockets on the kubelet's ports that cannot be its own, for it does not run. In the host's network, which in a pod is init's.
+fn listeners(host: &Host, kubelet: &Kubelet) -> Vec<Listener> {
+    if !host.is_live() || kubelet.command_line_source.starts_with("/proc/") {
+        return Vec::new();
+    }
+    let ports = [kubelet.port.value, kubelet.healthz_port.value];
+    let tables = ["/proc/1/net/tcp", "/proc/1/net/tcp6"].into_iter().filter_map(|table| host.read_text(table, SOCKETS_LIMIT).ok());
+    let mut found: Vec<(u16, u64)> =
+        tables.flat_map(|table| table.lines().filter_map(listening).collect::<Vec<_>>()).filter(|(port, _)| ports.contains(port)).collect();
+    found.sort_unstable();
+    found.dedup_by_key(|(port, _)| *port);
+    found.into_iter().map(|(port, inode)| Listener { port, process: holder(host, inode) }).collect()
+}
+
+/// Port and inode of a row of `/proc/net/tcp` in the state LISTEN (0A).
+fn listening(row: &str) -> Option<(u16, u64)> {
+    let mut words = row.split_whitespace().skip(1);
+    let (_, port) = words.next()?.rsplit_once(':')?;
+    let state = words.nth(1)?;
+    (state == "0A").then_some((u16::from_str_radix(port, 16).ok()?, words.nth(5)?.parse().ok()?))
+}
+
+/// The process that has the socket open.
+fn holder(host: &Host, inode: u64) -> Option<(u32, String)> {
+    let socket = format!("socket:[{inode}]");
+    let pids = host.list("/proc").ok()??;
+    let holds = |pid: &u32| {
+        let dir = format!("/proc/{pid}/fd");
+        host.list(&dir).ok().flatten().is_some_and(|fds| fds.iter().any(|fd| host.link(&format!("{dir}/{fd}")).as_deref() == Some(&socket)))
+    };
+    let pid = pids.iter().filter_map(|name| name.parse().ok()).find(holds)?;
+    Some((pid, host.read_text(&format!("/proc/{pid}/comm"), 64).ok()?.trim_end().to_owned()))
+}
+
+fn api_servers(host: &Host, kubelet: &Kubelet) -> Vec<Sourced<String>> {
+    let own = kubelet.kubeconfig.as_ref().map(|kubeconfig| kubeconfig.file.path.value.as_str());
+    let mut found: Vec<Sourced<String>> = KUBECONFIGS.into_iter().filter(|path| Some(*path) != own).filter_map(|path| server(host, path)).collect();
+    let pods = format!("{}/pods", kubelet.root_dir.value);
+    let kube_proxies = host.list(&pods).ok().flatten().unwrap_or_default().into_iter().take(MOST_PODS);
+    found.extend(kube_proxies.filter_map(|pod| server(host, &format!("{pods}/{pod}/{KUBE_PROXY}"))).take(1));
+    let manifests = kubelet.static_pod_path.as_ref().map_or("/etc/kubernetes/manifests", |path| path.value.trim_end_matches('/'));
+    found.extend(manifest(host, &format!("{manifests}/kube-apiserver.yaml")));
+    found
+}
+
+fn server(host: &Host, path: &str) -> Option<Sourced<String>> {
+    let config = load(host, path).ok()?;
+    let server = current_context(&config).ok()?.cluster.find(&["server"])?;
+    Some(server.sourced(server.text()?.to_owned()))
+}
+
+/// Where the API server of this node listens, by its manifest: `--advertise-address` and `--secure-port` (6443 by default).
+fn manifest(host: &Host, path: &str) -> Option<Sourced<String>> {
+    let pod = yaml::parse(&host.read(path, LIMIT).ok()?, path).ok()??;
+    let container = pod.find(&["spec", "containers"])?.items().first()?;
+    let words: Vec<&Node> = ["command", "args"].into_iter().filter_map(|key| container.get(key)).flat_map(Node::items).collect();
+    let flag = |name: &str| words.iter().find_map(|word| Some((*word, word.text()?.strip_prefix(name)?)));
+    let (at, address) = flag("--advertise-address=")?;
+    let (at, port) = flag("--secure-port=").unwrap_or((at, "6443"));
+    let address = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+    Some(at.sourced(format!("https://{address}:{port}"))).filter(|server| endpoint(&server.value).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_proc_net_tcp() {
+        let listen = "   0: 0100007F:2808 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 43690 1 0000000000000000 100 0 0 10 0";
+        assert_eq!(listening(listen), Some((10_248, 43_690)));
+        assert_eq!(listening(&listen.replace(" 0A ", " 01 ")), None, "a connection");
+        let six =
+            "   1: 00000000000000000000000000000000:280A 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 7 1 0";
+        assert_eq!(listening(six), Some((10_250, 7)));
+        assert_eq!(listening("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"), None);
+    }
+
+    #[test]
+    fn the_process_that_holds_a_socket_is_named() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let host = Host::open("/".as_ref()).unwrap();
+        let table = host.read_text("/proc/self/net/tcp", SOCKETS_LIMIT).unwrap();
+        let (_, inode) = table.lines().filter_map(listening).find(|(listening, _)| *listening == port).unwrap();
+        assert_eq!(holder(&host, inode).unwrap().0, std::process::id());
+    }
+}

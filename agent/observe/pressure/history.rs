@@ -1,0 +1,100 @@
+//! What the signals have been, in few numbers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::facts::Timestamp;
+use crate::facts::pressure::{Point, Signal};
+
+/// Measurements kept of one point at most, should they come faster than they are meant to.
+const SAMPLES: usize = 600;
+/// The clock was set, or the machine slept: what lies before cannot be laid beside what follows.
+const JUMP: Duration = Duration::from_mins(1);
+
+/// Makes points of measurements.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    points: VecDeque<Point>,
+    /// The point that is being measured.
+    current: BTreeMap<&'static str, Vec<u64>>,
+    since: Option<(Instant, SystemTime)>,
+}
+
+impl History {
+    /// Adds a measurement, made at that instant, which the node's clock calls `clock`.
+    pub fn take(&mut self, signals: &[Signal], now: Instant, clock: SystemTime) {
+        let (begun, begun_clock) = *self.since.get_or_insert((now, clock));
+        let elapsed = now.saturating_duration_since(begun);
+        let by_clock = clock.duration_since(begun_clock);
+        if by_clock.is_err() || by_clock.is_ok_and(|by_clock| by_clock.abs_diff(elapsed) > JUMP) {
+            *self = Self::default();
+            self.since = Some((now, clock));
+        } else if elapsed >= Point::SPAN {
+            self.close(clock);
+            self.since = Some((now, clock));
+        }
+        for signal in signals {
+            let samples = self.current.entry(signal.name).or_default();
+            if samples.len() < SAMPLES {
+                samples.push(signal.available);
+            }
+        }
+    }
+
+    fn close(&mut self, clock: SystemTime) {
+        let median = |mut samples: Vec<u64>| {
+            samples.sort_unstable();
+            samples.get(samples.len() / 2).copied()
+        };
+        let available = std::mem::take(&mut self.current).into_iter().filter_map(|(name, samples)| Some((name.to_owned(), median(samples)?)));
+        self.points.push_back(Point { at: Timestamp::from(clock), available: available.collect() });
+        while self.points.len() > Point::MOST {
+            self.points.pop_front();
+        }
+    }
+
+    pub fn points(&self) -> Vec<Point> {
+        self.points.iter().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signal(available: u64) -> Vec<Signal> {
+        vec![Signal { name: "nodefs.available", available, capacity: 1000 }]
+    }
+
+    #[test]
+    fn a_point_is_the_median_of_five_minutes_and_there_are_two_hours_of_them() {
+        let (start, clock) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_hours(1));
+        let mut history = History::default();
+        for round in 0..1000_u64 {
+            let after = Duration::from_secs(round * 10);
+            // An outlier in every point.
+            let available = if round % 30 == 7 { 0 } else { 10_000 - round };
+            history.take(&signal(available), start + after, clock + after);
+        }
+        let points = history.points();
+        assert_eq!(points.len(), Point::MOST);
+        assert!(points.iter().all(|point| point.available["nodefs.available"] > 9000));
+        let apart: Vec<_> = points.windows(2).map(|pair| pair[1].at.seconds_since(pair[0].at)).collect();
+        assert!(apart.iter().all(|seconds| *seconds == 300), "{apart:?}");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_begins_a_new_history() {
+        let (start, clock) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_hours(1000));
+        for jump in [Duration::from_hours(48), Duration::ZERO] {
+            let mut history = History::default();
+            for round in 0..100_u64 {
+                history.take(&signal(1), start + Duration::from_secs(round * 10), clock + Duration::from_secs(round * 10));
+            }
+            assert_eq!(history.points().len(), 3);
+            let set = if jump.is_zero() { clock - Duration::from_hours(1) } else { clock + jump };
+            history.take(&signal(1), start + Duration::from_secs(1000), set);
+            assert!(history.points().is_empty());
+        }
+    }
+}

@@ -1,0 +1,589 @@
+//! Certificates in every form that a node may hold them in, and what is made of them: found, parsed, checked against a CA, judged.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nodetriage::config::Config;
+use nodetriage::diagnose::{Report, diagnose};
+use nodetriage::facts::certificates::{Certificate, Place, PlaceState, Role};
+use nodetriage::facts::{Blind, Certificates, Facts, Node, Observed, Sourced, Timestamp};
+use nodetriage::observe::host::Host;
+use nodetriage::observe::{certificates, kubelet};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
+    PKCS_ED25519, SignatureAlgorithm,
+};
+use time::{Duration, OffsetDateTime};
+
+const CURRENT: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
+const NOW: &str = "2026-12-01T03:12:44Z";
+const DAY: i64 = 86_400;
+
+fn now() -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(NOW.parse::<Timestamp>().unwrap().unix_seconds()).unwrap()
+}
+
+/// A worker node's disk: its kubelet.conf names [`CURRENT`], its clientCAFile is pki/ca.crt.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("certificates-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+        let _ = fs::remove_dir_all(&dir);
+        let disk = Self(dir);
+        disk.write(
+            "/var/lib/kubelet/config.yaml",
+            "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nrotateCertificates: true\nauthentication: {x509: {clientCAFile: /etc/kubernetes/pki/ca.crt}}\n",
+        );
+        disk.kubeconfig(&format!("client-certificate: {CURRENT}, client-key: {CURRENT}"), "");
+        disk
+    }
+
+    fn kubeconfig(&self, user: &str, cluster: &str) {
+        self.write(
+            "/etc/kubernetes/kubelet.conf",
+            format!(
+                "apiVersion: v1\nkind: Config\nclusters:\n- {{name: c, cluster: {{server: 'https://192.0.2.1:6443'{cluster}}}}}\ncontexts:\n- {{name: x, context: {{cluster: c, user: u}}}}\ncurrent-context: x\nusers:\n- {{name: u, user: {{{user}}}}}\n"
+            ),
+        );
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        let path = self.0.join(path.trim_start_matches('/'));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    }
+
+    fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path(path), content).unwrap();
+    }
+
+    fn observe(&self, paths: &[&str]) -> Facts {
+        let host = Host::open(&self.0).unwrap();
+        let kubelet = kubelet::observe(&host, &Observed::Unknown(Blind::new("no units here")));
+        let paths: Vec<_> = paths.iter().map(|path| (*path).to_owned()).collect();
+        let certificates = certificates::observe(&host, &kubelet, &paths);
+        let name = Some(Sourced::new("node1".to_owned(), "--node-name"));
+        let node = Node { name, root: "/".to_owned(), signs: vec!["/var/lib/kubelet".to_owned()], ..Node::default() };
+        let mut facts = Facts::unobserved(NOW.parse().unwrap(), node);
+        facts.kubelet = Observed::Known(kubelet);
+        facts.certificates = Observed::Known(certificates);
+        facts
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn places(facts: &Facts) -> &[Place] {
+    let Observed::Known(Certificates { places }) = &facts.certificates else { panic!("certificates were looked at") };
+    places
+}
+
+fn place<'a>(facts: &'a Facts, path: &str) -> &'a Place {
+    places(facts).iter().find(|place| place.path == path).unwrap_or_else(|| panic!("{path} is not among {:#?}", places(facts)))
+}
+
+fn leaf<'a>(facts: &'a Facts, path: &str) -> &'a Certificate {
+    let place = place(facts, path);
+    place.leaf().unwrap_or_else(|| panic!("{:?}", place.state))
+}
+
+/// The findings about certificates: `code subject`.
+fn findings(report: &Report) -> Vec<String> {
+    report.findings.iter().filter(|finding| finding.code.starts_with("certificate-")).map(|finding| format!("{} {}", finding.code, finding.subject)).collect()
+}
+
+fn judged(facts: &Facts) -> Vec<String> {
+    findings(&diagnose(facts, &Config::default()))
+}
+
+struct Ca {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+fn name(cn: &str, organization: Option<&str>) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    if let Some(organization) = organization {
+        name.push(DnType::OrganizationName, DnValue::PrintableString(organization.try_into().unwrap()));
+    }
+    name.push(DnType::CommonName, DnValue::Utf8String(cn.to_owned()));
+    name
+}
+
+fn life(params: &mut CertificateParams, from: Duration, to: Duration) {
+    params.not_before = now() + from;
+    params.not_after = now() + to;
+}
+
+fn ca_params(cn: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = name(cn, None);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    life(&mut params, Duration::days(-100), Duration::days(3000));
+    params
+}
+
+fn ca_with(params: CertificateParams, algorithm: &'static SignatureAlgorithm) -> Ca {
+    let key = KeyPair::generate_for(algorithm).unwrap();
+    let pem = params.self_signed(&key).unwrap().pem();
+    Ca { pem, issuer: Issuer::new(params, key) }
+}
+
+fn ca(cn: &str) -> Ca {
+    ca_with(ca_params(cn), &PKCS_ECDSA_P256_SHA256)
+}
+
+fn client_params() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = name("system:node:node1", Some("system:nodes"));
+    life(&mut params, Duration::days(-10), Duration::days(355));
+    params
+}
+
+struct Issued {
+    pem: String,
+    der: Vec<u8>,
+    key: String,
+}
+
+impl Issued {
+    /// As the kubelet writes it: the certificate, then its key.
+    fn file(&self) -> String {
+        format!("{}{}", self.pem, self.key)
+    }
+}
+
+fn issue_with(params: &CertificateParams, ca: &Ca, algorithm: &'static SignatureAlgorithm) -> Issued {
+    let key = KeyPair::generate_for(algorithm).unwrap();
+    let certificate = params.signed_by(&key, &ca.issuer).unwrap();
+    Issued { pem: certificate.pem(), der: certificate.der().to_vec(), key: key.serialize_pem() }
+}
+
+fn issue(params: &CertificateParams, ca: &Ca) -> Issued {
+    issue_with(params, ca, &PKCS_ECDSA_P256_SHA256)
+}
+
+#[test]
+fn a_certificate_is_read_in_every_form_that_go_reads() {
+    let ca = ca("kubernetes");
+    let good = issue(&client_params(), &ca);
+    let other = issue(&client_params(), &ca);
+    let digits: String = good.pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    let forms: BTreeMap<&str, String> = BTreeMap::from([
+        ("certificate, key", good.file()),
+        ("key, certificate", format!("{}{}", good.key, good.pem)),
+        ("certificate alone", good.pem.clone()),
+        ("no newline at the end", good.pem.trim_end().to_owned()),
+        ("text around", format!("Certificate:\n    Data: -----BEGIN nothing\n\n{}\nsubject=/CN=x\n", good.pem)),
+        ("CRLF", good.file().replace('\n', "\r\n")),
+        ("base64 on one line", format!("-----BEGIN CERTIFICATE-----\n{digits}\n-----END CERTIFICATE-----\n")),
+        ("with its CA after it", format!("{}{}", good.file(), ca.pem)),
+        ("a broken one before it", format!("-----BEGIN CERTIFICATE-----\nMIIB\n{}", good.file())),
+        ("a broken one after it", format!("{}-----BEGIN CERTIFICATE-----\nMIIB\n", good.file())),
+        ("another after it", format!("{}{}", good.file(), other.pem)),
+        ("an unknown block before it", format!("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n{}", good.file())),
+        ("bytes that are no UTF-8 around", String::new()),
+    ]);
+    for (form, text) in forms {
+        let disk = Disk::new();
+        disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+        if text.is_empty() {
+            disk.write(CURRENT, [b"\xff\xfe\n".as_slice(), good.pem.as_bytes(), b"\xff"].concat());
+        } else {
+            disk.write(CURRENT, text);
+        }
+        let facts = disk.observe(&[]);
+        let leaf = leaf(&facts, CURRENT);
+        assert_eq!((leaf.common_name.as_str(), leaf.organizations.as_slice()), ("system:node:node1", ["system:nodes".to_owned()].as_slice()), "{form}");
+        assert_eq!(leaf.trust.as_ref().unwrap().verified, Observed::Known(true), "{form}");
+        assert_eq!(judged(&facts), Vec::<String>::new(), "{form}");
+    }
+}
+
+#[test]
+fn what_go_does_not_read_is_invalid_and_told_why() {
+    let ca = ca("kubernetes");
+    let good = issue(&client_params(), &ca);
+    let forms: [(&[u8], &str); 9] = [
+        (b"", "the file is empty"),
+        (b"\n\n", "no PEM block"),
+        (good.key.as_bytes(), "only PRIVATE KEY"),
+        (&good.pem.as_bytes()[..300], "PEM block 1 is broken off"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "PEM block 1 is no X.509 certificate"),
+        (b"-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n", "PEM block 1 is not base64"),
+        (&good.der, "in DER, where PEM is needed"),
+        (b"\xef\xbb\xbf-----BEGIN CERTIFICATE-----\n", "no PEM block"),
+        (&[0; 4096], "no PEM block"),
+    ];
+    for (bytes, expected) in forms {
+        let disk = Disk::new();
+        disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+        disk.write(CURRENT, bytes);
+        let facts = disk.observe(&[]);
+        let PlaceState::Invalid(why) = &place(&facts, CURRENT).state else { panic!("{expected}: {:?}", place(&facts, CURRENT).state) };
+        assert!(why.contains(expected), "{why:?} does not say {expected:?}");
+        assert_eq!(judged(&facts), [format!("certificate-invalid {CURRENT}")]);
+    }
+}
+
+#[test]
+fn a_file_of_unknown_use_may_be_in_der() {
+    let ca = ca("kubernetes");
+    let disk = Disk::new();
+    disk.write("/srv/one.der", &issue(&client_params(), &ca).der);
+    assert_eq!(leaf(&disk.observe(&["/srv/one.der"]), "/srv/one.der").common_name, "system:node:node1");
+}
+
+#[test]
+fn the_signature_is_checked_in_every_algorithm() {
+    let algorithms = [&PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384, &PKCS_ED25519];
+    for signs in algorithms {
+        let (right, replaced, other) = (ca_with(ca_params("kubernetes"), signs), ca_with(ca_params("kubernetes"), signs), ca_with(ca_params("other"), signs));
+        for presents in algorithms {
+            let file = issue_with(&client_params(), &right, presents).file();
+            for (trusted, verified, same_name) in [
+                (right.pem.clone(), true, true),
+                (replaced.pem.clone(), false, true),
+                (other.pem.clone(), false, false),
+                // A rotation: any of several.
+                (format!("{}{}{}", other.pem, replaced.pem, right.pem), true, true),
+                (format!("{}{}", other.pem, replaced.pem), false, true),
+            ] {
+                let disk = Disk::new();
+                disk.write("/etc/kubernetes/pki/ca.crt", trusted);
+                disk.write(CURRENT, &file);
+                let facts = disk.observe(&[]);
+                let trust = leaf(&facts, CURRENT).trust.as_ref().unwrap();
+                assert_eq!((&trust.verified, trust.same_name), (&Observed::Known(verified), same_name), "{signs:?} {presents:?}");
+                let expected = if verified { Vec::new() } else { vec![format!("certificate-untrusted-issuer {CURRENT}")] };
+                assert_eq!(judged(&facts), expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn algorithms_of_openssl_are_checked_or_unknown_and_never_called_wrong() {
+    for (pair, checked) in [
+        ("rsa2048-sha256", true),
+        ("rsa2048-sha384", true),
+        ("rsa4096-sha512", true),
+        ("rsa2048-pss", true),
+        ("p384-sha256", true),
+        ("rsa1024-sha256", false),
+        ("p256-sha512", false),
+        ("p521-sha512", false),
+    ] {
+        let data = |name: String| fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/certificates").join(name)).unwrap();
+        let disk = Disk::new();
+        disk.write("/etc/kubernetes/pki/ca.crt", data(format!("{pair}-ca.crt")));
+        disk.write(CURRENT, data(format!("{pair}.pem")));
+        let mut facts = disk.observe(&[]);
+        facts.certificates_at = "2030-01-01T00:00:00Z".parse().unwrap();
+        let trust = leaf(&facts, CURRENT).trust.as_ref().unwrap();
+        let report = diagnose(&facts, &Config::default());
+        assert_eq!(findings(&report), Vec::<String>::new(), "{pair}");
+        if checked {
+            assert_eq!(trust.verified, Observed::Known(true), "{pair}");
+        } else {
+            let blind = trust.verified.blind().unwrap_or_else(|| panic!("{pair}: {:?}", trust.verified));
+            assert!(blind.reason.contains("cannot be checked"), "{blind}");
+            assert!(report.unknown.iter().any(|unknown| unknown.reason == blind.reason), "{pair}: what cannot be checked is told");
+        }
+    }
+}
+
+#[test]
+fn a_key_of_another_kind_cannot_have_signed_it() {
+    let signer = ca_with(ca_params("kubernetes"), &PKCS_ED25519);
+    let disk = Disk::new();
+    disk.write("/etc/kubernetes/pki/ca.crt", fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/certificates/rsa1024-sha256-ca.crt")).unwrap());
+    disk.write(CURRENT, issue(&client_params(), &signer).file());
+    // Both are called kubernetes, but in another encoding of the name.
+    assert_eq!(leaf(&disk.observe(&[]), CURRENT).trust.as_ref().unwrap().verified, Observed::Known(false));
+}
+
+#[test]
+fn a_chain_is_followed_through_the_file() {
+    let root = ca("kubernetes");
+    let middle_params = ca_params("intermediate");
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+    let pem = middle_params.signed_by(&key, &root.issuer).unwrap().pem();
+    let middle = Ca { pem, issuer: Issuer::new(middle_params, key) };
+    let client = issue(&client_params(), &middle);
+    for (file, verified) in [(format!("{}{}", client.pem, middle.pem), true), (client.pem.clone(), false)] {
+        let disk = Disk::new();
+        disk.write("/etc/kubernetes/pki/ca.crt", &root.pem);
+        disk.write(CURRENT, file);
+        assert_eq!(leaf(&disk.observe(&[]), CURRENT).trust.as_ref().unwrap().verified, Observed::Known(verified));
+    }
+}
+
+#[test]
+fn dates_are_judged_to_the_second() {
+    let ca = ca("kubernetes");
+    let life_of = |from: i64, to: i64| {
+        let mut params = client_params();
+        life(&mut params, Duration::seconds(from), Duration::seconds(to));
+        params
+    };
+    let year = 365 * DAY;
+    for (from, to, expected) in [
+        (-year, -1, Some("certificate-expired")),
+        // crypto/x509: expired after notAfter, not at it.
+        (-year, 0, Some("certificate-expiring-soon")),
+        (-year, DAY, Some("certificate-expiring-soon")),
+        (-year, 7 * DAY - 1, Some("certificate-expiring-soon")),
+        (-year, 7 * DAY, Some("certificate-expiring")),
+        (-year, 30 * DAY - 1, Some("certificate-expiring")),
+        (-year, 30 * DAY, None),
+        // The kubelet rotates at 70 to 90 % of the life.
+        (-89 * DAY, 11 * DAY, None),
+        (-91 * DAY, 9 * DAY, Some("certificate-expiring")),
+        (-DAY, 2 * 3600, Some("certificate-expiring-soon")),
+        (-21 * 3600, 3 * 3600, None),
+        (0, year, None),
+        (1, year, Some("certificate-not-yet-valid")),
+        (-year, 300 * year, None),
+    ] {
+        let disk = Disk::new();
+        disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+        disk.write(CURRENT, issue(&life_of(from, to), &ca).file());
+        let found: Vec<_> = expected.map(|code| format!("{code} {CURRENT}")).into_iter().collect();
+        assert_eq!(judged(&disk.observe(&[])), found, "from {from} s to {to} s");
+    }
+}
+
+#[test]
+fn dates_past_2050_are_generalized_time() {
+    let ca = ca("kubernetes");
+    let mut params = client_params();
+    params.not_after = rcgen::date_time_ymd(9999, 12, 31);
+    let disk = Disk::new();
+    disk.write(CURRENT, issue(&params, &ca).file());
+    assert_eq!(leaf(&disk.observe(&[]), CURRENT).not_after.human(), "9999-12-31 00:00:00 UTC");
+}
+
+#[test]
+fn groups_and_names_are_judged_in_every_encoding() {
+    let ca = ca("kubernetes");
+    let utf8 = |cn: &str, groups: &[&str]| {
+        let mut name = DistinguishedName::new();
+        name.push(DnType::CommonName, DnValue::PrintableString(cn.try_into().unwrap()));
+        for group in groups {
+            name.push(DnType::OrganizationName, DnValue::Utf8String((*group).to_owned()));
+        }
+        name
+    };
+    for (subject, expected) in [
+        (utf8("system:node:node1", &["system:nodes"]), None),
+        (utf8("system:node:node1", &["system:node"]), Some("certificate-wrong-group")),
+        (utf8("system:node:node1", &["system:masters"]), Some("certificate-wrong-group")),
+        (utf8("system:node:node1", &[]), Some("certificate-wrong-group")),
+        (utf8("system:node:node2", &["system:nodes"]), Some("certificate-wrong-user")),
+        (utf8("node1", &["system:nodes"]), Some("certificate-wrong-user")),
+        (utf8("system:node:node1.example", &["system:nodes"]), Some("certificate-wrong-user")),
+    ] {
+        let disk = Disk::new();
+        disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+        let mut params = client_params();
+        params.distinguished_name = subject;
+        disk.write(CURRENT, issue(&params, &ca).file());
+        let found: Vec<_> = expected.map(|code| format!("{code} {CURRENT}")).into_iter().collect();
+        assert_eq!(judged(&disk.observe(&[])), found);
+    }
+}
+
+#[test]
+fn another_name_counts_only_from_a_sure_source() {
+    let ca = ca("kubernetes");
+    let disk = Disk::new();
+    disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+    disk.write(CURRENT, issue(&client_params(), &ca).file());
+    let mut facts = disk.observe(&[]);
+    facts.node.name = Some(Sourced::new("ip-10-0-0-1".to_owned(), "/etc/hostname"));
+    assert_eq!(judged(&facts), Vec::<String>::new());
+    facts.node.name = Some(Sourced::new("node9".to_owned(), "kubelet.service ExecStart --hostname-override"));
+    assert_eq!(judged(&facts), [format!("certificate-wrong-user {CURRENT}")]);
+}
+
+#[test]
+fn the_kubeconfigs_ca_only_stands_in() {
+    use base64::Engine as _;
+    let (clients, servers) = (ca("clients"), ca("servers"));
+    let inline = format!(", certificate-authority-data: {}", base64::engine::general_purpose::STANDARD.encode(&servers.pem));
+    let disk = Disk::new();
+    disk.kubeconfig(&format!("client-certificate: {CURRENT}, client-key: {CURRENT}"), &inline);
+    disk.write(CURRENT, issue(&client_params(), &clients).file());
+    disk.write("/etc/kubernetes/pki/ca.crt", &clients.pem);
+    assert_eq!(judged(&disk.observe(&[])), Vec::<String>::new(), "the CA of servers does not judge a client");
+    fs::remove_file(disk.path("/etc/kubernetes/pki/ca.crt")).unwrap();
+    let facts = disk.observe(&[]);
+    assert!(leaf(&facts, CURRENT).trust.as_ref().unwrap().stand_in);
+    let report = diagnose(&facts, &Config::default());
+    let finding = report.findings.iter().find(|finding| finding.code == "certificate-untrusted-issuer").unwrap();
+    assert!(finding.evidence.iter().any(|evidence| evidence.saw.contains("stands in")), "{finding:#?}");
+}
+
+#[test]
+fn bad_files_are_bounded_and_the_others_unaffected() {
+    let ca = ca("kubernetes");
+    let disk = Disk::new();
+    disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+    disk.write(CURRENT, issue(&client_params(), &ca).file());
+    fs::File::create(disk.path("/srv/huge.crt")).unwrap().set_len(2 << 30).unwrap();
+    nix::unistd::mkfifo(&disk.path("/srv/fifo.crt"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    fs::create_dir_all(disk.path("/srv/directory.crt")).unwrap();
+    symlink("/srv/loop.crt", disk.path("/srv/loop.crt")).unwrap();
+    symlink("/srv/nowhere", disk.path("/srv/dangling.crt")).unwrap();
+    symlink("/etc/kubernetes/pki/ca.crt", disk.path("/srv/absolute.crt")).unwrap();
+    symlink("../../../../../../etc/kubernetes/pki/ca.crt", disk.path("/srv/above.crt")).unwrap();
+    disk.write("/srv/begin.crt", "-----BEGIN CERTIFICATE-----\n".repeat(100_000));
+    disk.write("/srv/dashes.crt", "-----BEGIN ".repeat(300_000));
+    disk.write("/srv/bundle.crt", ca.pem.repeat(5_000));
+    disk.write("/srv/tls.key", "no certificate, and it does not say that it is one");
+    let facts = disk.observe(&["/srv/*"]);
+    for (path, expected) in [
+        ("/srv/huge.crt", "it is 2147483648 bytes long"),
+        ("/srv/fifo.crt", "it is a FIFO"),
+        ("/srv/directory.crt", "it is a directory"),
+        ("/srv/loop.crt", "loop of symlinks"),
+        ("/srv/begin.crt", "PEM block 1 is broken off"),
+        ("/srv/dashes.crt", "no PEM block"),
+    ] {
+        let PlaceState::Invalid(why) = &place(&facts, path).state else { panic!("{path}: {:?}", place(&facts, path).state) };
+        assert!(why.contains(expected), "{path}: {why}");
+    }
+    let PlaceState::Unreadable(blind) = &place(&facts, "/srv/bundle.crt").state else { panic!("{:?}", place(&facts, "/srv/bundle.crt").state) };
+    assert!(blind.reason.contains("more than 1000 certificates"), "{blind}");
+    assert_eq!(leaf(&facts, "/srv/absolute.crt").common_name, "kubernetes", "an absolute symlink leads inside the root");
+    assert_eq!(leaf(&facts, "/srv/above.crt").common_name, "kubernetes", "no symlink leads out of the root");
+    assert!(!places(&facts).iter().any(|place| place.path == "/srv/tls.key"), "a glob takes what is a certificate");
+    assert_eq!(leaf(&facts, CURRENT).trust.as_ref().unwrap().verified, Observed::Known(true), "the others are unaffected");
+}
+
+/// Not random, so that a failure can be repeated: an xorshift.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % below as u64).unwrap()
+    }
+}
+
+#[test]
+fn damaged_bytes_are_invalid_or_parsed_but_never_a_panic() {
+    use base64::Engine as _;
+    let ca = ca("kubernetes");
+    let good = issue(&client_params(), &ca);
+    let disk = Disk::new();
+    disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+    disk.write(CURRENT, &good.pem);
+    let whole = leaf(&disk.observe(&[]), CURRENT).clone();
+    let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
+    for round in 0..500 {
+        let mut der = good.der.clone();
+        for _ in 0..=noise.next(3) {
+            let at = noise.next(der.len());
+            match noise.next(3) {
+                0 => der[at] = u8::try_from(noise.next(256)).unwrap(),
+                1 => der.truncate(at.max(1)),
+                _ => der[at] ^= 0x80,
+            }
+        }
+        disk.write(CURRENT, format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", base64::engine::general_purpose::STANDARD.encode(&der)));
+        let facts = disk.observe(&[]);
+        // Around what is signed a byte may change without harm (unused bits of the signature); what is said must be what was signed.
+        let said = place(&facts, CURRENT).leaf().filter(|leaf| leaf.trust.as_ref().is_some_and(|trust| trust.verified == Observed::Known(true)));
+        assert!(said.is_none_or(|said| said == &whole), "round {round}: a damaged certificate verifies: {said:?}");
+        let _ = judged(&facts);
+    }
+}
+
+#[test]
+fn each_certificate_of_a_ca_file_is_judged_unless_a_longer_one_replaces_it() {
+    let ended = |cn: &str| {
+        let mut params = ca_params(cn);
+        life(&mut params, Duration::days(-4000), Duration::days(-3));
+        ca_with(params, &PKCS_ECDSA_P256_SHA256).pem
+    };
+    let ca = ca("kubernetes");
+    let client = issue(&client_params(), &ca).file();
+    for (bundle, expected) in [
+        (format!("{}{}", ca.pem, ended("kubernetes")), None),
+        (format!("{}{}", ca.pem, ended("older")), Some("certificate-expired /etc/kubernetes/pki/ca.crt")),
+    ] {
+        let disk = Disk::new();
+        disk.write("/etc/kubernetes/pki/ca.crt", bundle);
+        disk.write(CURRENT, &client);
+        assert_eq!(judged(&disk.observe(&[])), expected.into_iter().map(str::to_owned).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_static_pods_manifest_says_which_certificates_are_in_use() {
+    let ca = ca("kubernetes");
+    let mut params = client_params();
+    life(&mut params, Duration::days(-400), Duration::days(-30));
+    let ended = issue(&params, &ca).file();
+    let disk = Disk::new();
+    disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+    disk.write(CURRENT, issue(&client_params(), &ca).file());
+    disk.write(
+        "/etc/kubernetes/manifests/kube-apiserver.yaml",
+        "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - command: [/usr/local/bin/kube-apiserver]\n    args: ['--tls-cert-file', /certs/tls.crt, --client-ca-file=/etc/kubernetes/pki/ca.crt]\n    volumeMounts:\n    - {name: tls, mountPath: /certs/}\n  volumes:\n  - {name: tls, hostPath: {path: /srv/tls}}\n",
+    );
+    disk.write("/srv/tls/tls.crt", issue(&client_params(), &ca).file());
+    disk.write("/etc/kubernetes/pki/apiserver.crt", &ended);
+    let facts = disk.observe(&[]);
+    let used = place(&facts, "/srv/tls/tls.crt");
+    assert_eq!((used.role, used.in_use), (Role::ApiServer, true));
+    assert_eq!(used.named_by.as_deref(), Some("/etc/kubernetes/manifests/kube-apiserver.yaml --tls-cert-file"));
+    assert!(!place(&facts, "/etc/kubernetes/pki/apiserver.crt").in_use);
+    assert_eq!(judged(&facts), Vec::<String>::new(), "what is not used is listed and never alarmed on");
+}
+
+#[test]
+fn a_kubeconfigs_inline_certificate_is_told_with_its_line() {
+    use base64::Engine as _;
+    let ca = ca("kubernetes");
+    let mut params = client_params();
+    life(&mut params, Duration::days(-400), Duration::hours(-3));
+    let ended = issue(&params, &ca);
+    let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    let disk = Disk::new();
+    disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+    disk.kubeconfig(&format!("client-certificate-data: {}, client-key-data: {}, client-certificate: /nowhere", encode(&ended.pem), encode(&ended.key)), "");
+    let report = diagnose(&disk.observe(&[]), &Config::default());
+    assert_eq!(findings(&report), ["certificate-expired /etc/kubernetes/kubelet.conf"]);
+    assert_eq!(report.findings[0].evidence[0].source, "/etc/kubernetes/kubelet.conf:9");
+    assert!(report.findings[0].summary.contains("expired 3 h ago, so the API server refuses the kubelet"), "{}", report.findings[0].summary);
+    disk.kubeconfig("client-certificate-data: '!', client-key-data: '!'", "");
+    assert_eq!(judged(&disk.observe(&[])), ["certificate-invalid /etc/kubernetes/kubelet.conf"]);
+}
+
+#[test]
+fn no_key_is_in_the_facts() {
+    let ca = ca("kubernetes");
+    let client = issue(&client_params(), &ca);
+    let disk = Disk::new();
+    disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+    disk.write(CURRENT, client.file());
+    let facts = serde_json::to_string(&disk.observe(&[])).unwrap();
+    assert!(facts.contains("system:node:node1"));
+    for line in client.key.lines().filter(|line| !line.starts_with("-----")) {
+        assert!(!facts.contains(line), "a line of the private key is in the facts");
+    }
+}

@@ -97,9 +97,18 @@ impl Reader {
     /// # Errors
     /// It is no journal, or one that must not be read.
     pub fn add(&mut self, file: File, path: String) -> Result<(), Fault> {
-        self.opened += 1;
-        self.files.push(JournalFile::new(file, path, self.opened)?);
+        let file = self.open(file, path)?;
+        self.files.push(file);
         Ok(())
+    }
+
+    /// Takes a file for a journal that this reader's cache may be asked for.
+    ///
+    /// # Errors
+    /// It is no journal, or one that must not be read.
+    pub(super) fn open(&mut self, file: File, path: String) -> Result<JournalFile, Fault> {
+        self.opened = self.opened.wrapping_add(1);
+        JournalFile::new(file, path, self.opened)
     }
 
     #[must_use]

@@ -160,7 +160,7 @@ pod() {
 
 in_pod() {
     python3 tests/sandbox.py "$work/manifests.json" "$work/bundle/rootfs" "$node/host" "$@" > "$work/bundle/config.json"
-    nsenter --target "$(cat "$node/pid")" --uts runc --root "$work/runc" run --bundle "$work/bundle" nodetriage
+    nsenter --target "$(cat "$node/pid")" --uts --net runc --root "$work/runc" run --bundle "$work/bundle" nodetriage
 }
 
 tests/lab/boot trixie "$lab"

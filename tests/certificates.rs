@@ -733,6 +733,22 @@ fn an_api_servers_certificate_names_what_it_is_called_by() {
 }
 
 #[test]
+fn a_control_plane_whose_certificates_have_all_expired_gets_one_answer() {
+    let disk = Disk::new();
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/trees/kubeadm-control-plane-expired.tar.gz");
+    assert!(std::process::Command::new("tar").arg("xzf").arg(tree).arg("-C").arg(&disk.0).status().unwrap().success());
+    let report = diagnose(&disk.observe(&[]), &Config::default());
+    assert_eq!(findings(&report), ["certificate-expired /etc/kubernetes/kubelet.conf"]);
+    let finding = report.findings.iter().find(|finding| finding.code == "certificate-expired").unwrap();
+    assert_eq!(finding.evidence.len(), 12, "{:#?}", finding.evidence);
+    let order: Vec<_> = ["kubeadm certs renew all", "kubeadm kubeconfig user", "systemctl restart kubelet", "crictl stopp"]
+        .iter()
+        .map(|step| finding.remedy.iter().position(|command| command.contains(step)))
+        .collect();
+    assert_eq!(order, [Some(0), Some(1), Some(2), Some(3)], "{:#?}", finding.remedy);
+}
+
+#[test]
 fn k3s_keeps_its_certificates_elsewhere_and_renews_them_at_a_restart() {
     let (clients, servers) = (ca("k3s-client-ca"), ca("k3s-server-ca"));
     let mut params = client_params();

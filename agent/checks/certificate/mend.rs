@@ -34,7 +34,7 @@ pub(super) fn of(facts: &Facts, place: &Place) -> Mend {
         _ if below("/var/lib/rancher/k3s/") => Mend::Rancher("k3s"),
         _ if below("/var/lib/rancher/rke2/") => Mend::Rancher("rke2"),
         _ if below("/var/snap/microk8s/") => Mend::MicroK8s,
-        Role::KubeletClient if facts.node.control_plane => Mend::Kubeadm,
+        Role::KubeletClient if facts.can_issue() => Mend::Kubeadm,
         Role::KubeletClient => Mend::KubeletClient,
         Role::KubeletServing => Mend::KubeletServing,
         role if role.is_ca() => Mend::Ca(role),
@@ -194,7 +194,7 @@ fn ca(facts: &Facts, path: &str) -> Vec<String> {
     let make = format!("openssl x509 -in {file} -signkey {key} -days 3650 -out {new}");
     let place = format!("test -s {new} && install -m 644 {new} {file}");
     let after = "# then every node and every kubeconfig: kubernetes.io, Manual Rotation of CA Certificates".to_owned();
-    if facts.node.control_plane {
+    if facts.can_issue() {
         vec![make, place, after]
     } else {
         let here = format!("# then here, with {new} copied over:");

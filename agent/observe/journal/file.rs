@@ -179,7 +179,7 @@ impl JournalFile {
         let start = self.payload_offset();
         let length = object.size.checked_sub(start).ok_or(Fault::Damaged("a field cut short"))?;
         if object.flags & (OBJECT_XZ | OBJECT_LZ4 | OBJECT_ZSTD) == 0 {
-            if length < prefix.len() as u64 || cache.read(&self.handle, offset + start, prefix.len())? != prefix {
+            if length < prefix.len() as u64 || !prefix.is_empty() && cache.read(&self.handle, offset + start, prefix.len())? != prefix {
                 return Ok(false);
             }
             self.raw(cache, offset + start, length.min(limit as u64), out)?;

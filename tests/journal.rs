@@ -13,7 +13,8 @@ use nodetriage::diagnose::diagnose;
 use nodetriage::facts::{Facts, Journal, Node, Observed};
 use nodetriage::observe::host::Host;
 use nodetriage::observe::journal::file::Direction;
-use nodetriage::observe::journal::reader::{Filter, Reader};
+use nodetriage::observe::journal::format::Id;
+use nodetriage::observe::journal::reader::{Cursor, Filter, Place, Reader, Walk};
 use nodetriage::observe::journal::{self, export};
 
 /// Unpacks tests/data/journal/NAME.tar.xz, with the crate that the reader itself uses.
@@ -70,6 +71,96 @@ fn every_variant_reads_exactly_as_journalctl_reads_it() {
         assert!(backward == forward, "{}: backward differs", path.display());
         assert_eq!(reader.damaged, 0, "{}", path.display());
     }
+}
+
+/// The entries of an export, each with its lines.
+fn golden_entries(path: &Path) -> Vec<Vec<u8>> {
+    let golden = fs::read(path.with_extension("export")).unwrap();
+    let starts: Vec<usize> = (0..golden.len()).filter(|at| golden[*at..].starts_with(b"__CURSOR=")).chain([golden.len()]).collect();
+    starts.windows(2).map(|pair| golden[pair[0]..pair[1]].to_vec()).collect()
+}
+
+fn first_line(entry: &[u8], field: &str) -> String {
+    let text = String::from_utf8_lossy(entry).into_owned();
+    text.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_else(|| panic!("no {field}")).to_owned()
+}
+
+fn next(walk: &mut Walk, reader: &mut Reader) -> Option<Vec<u8>> {
+    let file = walk.next(reader)?;
+    let mut out = Vec::new();
+    export::entry(reader, file, &walk.entry, &mut out).unwrap();
+    Some(out)
+}
+
+#[test]
+fn every_entry_is_found_by_its_cursor_and_its_times() {
+    let dir = sample("variants");
+    for path in files(&dir, "journal") {
+        let entries = golden_entries(&path);
+        let mut reader = reader(std::slice::from_ref(&path));
+        for entry in entries.iter().step_by(7) {
+            let text = first_line(entry, "__CURSOR=");
+            let cursor = Cursor::parse(&text).unwrap();
+            assert_eq!(cursor.to_string(), text);
+            let elsewhere = Cursor { seqnum_id: Id::default(), ..cursor };
+            let unknown_boot = Cursor { boot_id: Id::default(), ..elsewhere };
+            for place in [
+                Place::Cursor(cursor),
+                Place::Cursor(elsewhere),
+                Place::Cursor(unknown_boot),
+                Place::Realtime(cursor.realtime),
+                Place::Monotonic(cursor.boot_id, cursor.monotonic),
+            ] {
+                for direction in [Direction::Forward, Direction::Backward] {
+                    let mut walk = reader.walk(&Filter::All, direction);
+                    walk.seek(&mut reader, &place);
+                    assert_eq!(next(&mut walk, &mut reader).as_ref(), Some(entry), "{}: {place:?} {direction:?}", path.display());
+                }
+            }
+        }
+        let mut walk = reader.walk(&Filter::All, Direction::Forward);
+        walk.seek(&mut reader, &Place::Realtime(u64::MAX));
+        assert_eq!(next(&mut walk, &mut reader), None);
+        walk.seek(&mut reader, &Place::Realtime(0));
+        assert_eq!(next(&mut walk, &mut reader).as_ref(), entries.first());
+    }
+}
+
+#[test]
+fn a_filter_finds_what_reading_everything_finds() {
+    let dir = sample("variants");
+    let has =
+        |entry: &[u8], line: &str| entry.windows(line.len() + 2).any(|w| w[0] == b'\n' && &w[1..=line.len()] == line.as_bytes() && w[line.len() + 1] == b'\n');
+    let (unit, kernel, boot) = ("_SYSTEMD_UNIT=kubelet.service", "_TRANSPORT=kernel", "_BOOT_ID=1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b");
+    let field = |line: &str| Filter::Field(line.as_bytes().to_vec());
+    for path in files(&dir, "journal") {
+        let entries = golden_entries(&path);
+        let mut reader = reader(std::slice::from_ref(&path));
+        let filter = Filter::And(vec![field(boot), Filter::Or(vec![field(unit), field(kernel), field("TAGS=first and last")])]);
+        let expected: Vec<_> = entries.iter().filter(|e| has(e, boot) && (has(e, unit) || has(e, kernel) || has(e, "TAGS=first and last"))).cloned().collect();
+        assert!(expected.len() > 10);
+        assert_eq!(export(&mut reader, &filter, Direction::Forward), expected, "{}", path.display());
+        let mut backward = export(&mut reader, &filter, Direction::Backward);
+        backward.reverse();
+        assert_eq!(backward, expected, "{} backward", path.display());
+        assert!(export(&mut reader, &field("_SYSTEMD_UNIT=nosuch.service"), Direction::Forward).is_empty());
+    }
+}
+
+#[test]
+fn many_files_are_one_journal() {
+    let dir = sample("variants");
+    let paths = files(&dir, "journal");
+    // All of them hold the same entries: each is shown once, in the order of time.
+    let mut together = reader(&paths);
+    let all = export(&mut together, &Filter::All, Direction::Forward);
+    let times: Vec<u64> = all.iter().map(|entry| first_line(entry, "__REALTIME_TIMESTAMP=").parse().unwrap()).collect();
+    assert_eq!(times.len(), golden_entries(&paths[0]).len());
+    assert!(times.is_sorted());
+    let boots = together.boots();
+    assert_eq!(boots.iter().map(|boot| boot.id.to_string()).collect::<Vec<_>>(), ["0a", "1b", "2c"].map(|byte| byte.repeat(16)));
+    assert_eq!((boots[0].first, boots[2].last), (times[0], *times.last().unwrap()));
+    assert_eq!(together.newest_boot(), Some(boots[2].id));
 }
 
 fn assert_same(ours: &[u8], golden: &[u8], path: &Path) {
@@ -197,6 +288,12 @@ fn read_all(path: &Path) -> usize {
     let forward = export(&mut reader, &Filter::All, Direction::Forward);
     let backward = export(&mut reader, &Filter::All, Direction::Backward);
     let some = export(&mut reader, &both, Direction::Forward);
+    let boots = reader.boots();
+    let mut walk = reader.walk(&Filter::All, Direction::Forward);
+    for boot in &boots {
+        walk.seek(&mut reader, &Place::Monotonic(boot.id, boot.last.saturating_sub(boot.first)));
+        let _ = next(&mut walk, &mut reader);
+    }
     let bytes: usize = forward.iter().chain(&backward).chain(&some).map(Vec::len).sum();
     assert!(forward.len() <= 2_000_000 && bytes < 200 << 20, "{} entries, {bytes} bytes", forward.len());
     forward.len()

@@ -252,7 +252,7 @@ impl Look {
             message: &message,
         };
         let Self { tally, reader, .. } = self;
-        tally.take(&line, || reader.cursor(index, &entry.head));
+        tally.take(&line, || reader.cursor(index, &entry.head).to_string());
         self.buffer = message;
     }
 

@@ -306,8 +306,13 @@ async fn remembered(config: &Config) -> (Vec<Since>, watch::Sender<State>, JoinH
     let (keep, states) = watch::channel(State::default());
     let Some(directory) = config.state_dir.clone() else { return (Vec::new(), keep, tokio::spawn(async {})) };
     let path = directory.join("state.json");
-    match Look::new(LOOK).at(move || StateFile::open(&directory)).await {
-        Ok((file, state, error)) => {
+    match Look::new(LOOK).at(move || directory.is_dir().then(|| StateFile::open(&directory))).await {
+        // So it is when started from a shell.
+        Ok(None) => {
+            tracing::info!("no directory for {}: after a restart, findings count from then", path.display());
+            (Vec::new(), keep, tokio::spawn(async {}))
+        }
+        Ok(Some((file, state, error))) => {
             if let Some(error) = error {
                 tracing::warn!("{}: {error}; starting without it: findings count from now", path.display());
             }

@@ -46,6 +46,7 @@ fn main() {
 
 /// CPU seconds of a command, and what it says on stderr.
 fn cpu(command: &mut Command) -> (f64, String) {
+    #[allow(clippy::cast_precision_loss)] // a benchmark does not run for 285 million years
     let seconds = || {
         let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("getrusage");
         [usage.user_time(), usage.system_time()].iter().map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6).sum::<f64>()

@@ -229,15 +229,15 @@ impl Look {
         for (index, offset) in found.iter().rev() {
             let Some(file) = self.reader.files.get(*index) else { continue };
             match file.entry(&mut self.reader.cache, *offset, &mut entry) {
-                Ok(()) => self.take(*index, &entry),
+                Ok(()) => drop(self.take(*index, &entry)),
                 Err(_) => self.reader.damaged += 1,
             }
         }
     }
 
-    /// Takes an entry in, if it matters.
-    pub fn take(&mut self, index: usize, entry: &Entry) {
-        let Some(judged) = self.judge(index, entry) else { return };
+    /// Takes an entry in, if it matters; false if it does not.
+    pub fn take(&mut self, index: usize, entry: &Entry) -> bool {
+        let Some(judged) = self.judge(index, entry) else { return false };
         let mut message = std::mem::take(&mut self.buffer);
         if !self.reader.value(index, entry, b"MESSAGE=", MESSAGE_MAX, &mut message) {
             message.clear();
@@ -254,6 +254,7 @@ impl Look {
         let Self { tally, reader, .. } = self;
         tally.take(&line, || reader.cursor(index, &entry.head).to_string());
         self.buffer = message;
+        true
     }
 
     /// Judges an entry by its marks; `None` if it is nobody's we watch.

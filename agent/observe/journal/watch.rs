@@ -6,22 +6,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use super::file::{Chain, Entry, JournalFile};
 use super::find;
 use super::format::{Fault, Id};
 use super::look::{Look, Marks, is_growing, unix_micros};
 use crate::config::Config;
-use crate::facts::{Blind, Domain, Journal, Observed};
+use crate::facts::{Blind, Domain, Facts, Journal, Observed};
 use crate::finding::Signal;
 use crate::observe::board::Board;
 use crate::observe::host::Host;
 
-/// How often the headers of the files that grow are read: journald itself announces lines only every 250 ms
-/// (`offset` of `journal_file_post_change` in `journald-server.c`), and one small read costs less than being told.
-const POLL_MILLIS: u16 = 80;
+/// How often the headers of the files that grow are read while something is going on. journald announces lines by inotify
+/// only 250 ms after the first (`POST_CHANGE_TIMER_INTERVAL_USEC` in `journald-server.c`), which is enough to wake up by,
+/// but late for what follows. Each look from idle costs some 50 microseconds of CPU, so nobody looks without a reason.
+const POLL: Duration = Duration::from_millis(40);
+/// How long a line of a watched unit or of the kernel makes us look closely.
+const AFTER_LINE: Duration = Duration::from_millis(1500);
+/// … and a change of what is told, or of a unit: its last words come with it.
+const AFTER_CHANGE: Duration = Duration::from_secs(5);
 /// How often directories are listed although no event told of a change.
 const RESCAN: Duration = Duration::from_secs(30);
 /// How long a new file is tried again before it counts as one that nobody writes.
@@ -38,12 +44,20 @@ const BATCH: u64 = 200;
 /// the check's code.
 pub fn watch(host: &Arc<Host>, config: &Arc<Config>, signals: &[(&'static str, &'static Signal)], board: &Arc<Board>) {
     let mut told = None;
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let blind = Blind::new(format!("the journal's thread has no event loop: {error}"));
+            board.put(Domain::Journal, Duration::ZERO, |facts| facts.journal = Observed::Unknown(blind));
+            return;
+        }
+    };
     loop {
         let start = Instant::now();
         let blind = match Follow::start(host, config, signals) {
             Ok(mut follow) => {
                 told = None;
-                follow.run(start, board)
+                runtime.block_on(follow.run(start, board))
             }
             Err(blind) => blind,
         };
@@ -83,6 +97,8 @@ struct Follow<'a> {
     /// When it was told last, the latest at the end.
     told_at: VecDeque<Instant>,
     pending: bool,
+    /// Until then we look closely.
+    attentive: Instant,
 }
 
 impl<'a> Follow<'a> {
@@ -103,6 +119,7 @@ impl<'a> Follow<'a> {
             told: None,
             told_at: VecDeque::new(),
             pending: true,
+            attentive: Instant::now() + AFTER_CHANGE,
         };
         follow.adopt();
         follow.listen();
@@ -135,18 +152,41 @@ impl<'a> Follow<'a> {
     }
 
     /// Runs until the journal cannot be read any more.
-    fn run(&mut self, start: Instant, board: &Board) -> Blind {
+    async fn run(&mut self, start: Instant, board: &Board) -> Blind {
         let mut start = start;
+        let mut news = board.news();
+        let mut units = Vec::new();
+        #[expect(deprecated, reason = "its successor is unsafe; an OwnedFd owns its descriptor for as long as it lives, which is what that asks for")]
+        let ready = self.inotify.as_fd().try_clone_to_owned().and_then(|fd| AsyncFd::with_interest(fd, Interest::READABLE));
+        let ready = match ready {
+            Ok(ready) => ready,
+            Err(error) => return Blind::new(format!("inotify: {error}")),
+        };
         loop {
             let more = match self.read_new() {
                 Ok(more) => more,
                 Err(blind) => return blind,
             };
             self.tell(start, board);
-            let wait = if more { 0 } else { POLL_MILLIS };
-            let news = self.wait(wait);
+            let mut changed = false;
+            tokio::select! {
+                () = tokio::time::sleep(self.pause(more)) => {}
+                _ = news.changed() => {
+                    let now = board.read(runs);
+                    if now != units {
+                        units = now;
+                        self.attend(AFTER_CHANGE);
+                    }
+                }
+                guard = ready.readable() => {
+                    changed = self.drain();
+                    if let Ok(mut guard) = guard {
+                        guard.clear_ready();
+                    }
+                }
+            }
             start = Instant::now();
-            if (news || !self.young.is_empty() || self.scanned.elapsed() > RESCAN)
+            if (changed || !self.young.is_empty() || self.scanned.elapsed() > RESCAN)
                 && let Err(blind) = self.rescan()
             {
                 return blind;
@@ -154,22 +194,42 @@ impl<'a> Follow<'a> {
         }
     }
 
-    /// Waits for news of a directory, at most so long.
-    fn wait(&self, millis: u16) -> bool {
-        let mut fds = [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)];
-        let ready = poll(&mut fds, PollTimeout::from(millis)).is_ok_and(|count| count > 0);
-        if ready {
-            while self.inotify.read_events().is_ok_and(|events| !events.is_empty()) {}
+    /// How long nothing needs to be looked at, unless an event tells.
+    fn pause(&self, more: bool) -> Duration {
+        if more {
+            Duration::ZERO
+        } else if self.attentive > Instant::now() || !self.young.is_empty() {
+            POLL
+        } else if self.pending || self.look.tally.holds() {
+            Duration::from_millis(250)
+        } else {
+            RESCAN
         }
-        ready
+    }
+
+    fn attend(&mut self, span: Duration) {
+        self.attentive = self.attentive.max(Instant::now() + span);
+    }
+
+    /// Takes the events; true if one is of a directory rather than of lines.
+    fn drain(&self) -> bool {
+        let mut changed = false;
+        while let Ok(events) = self.inotify.read_events() {
+            if events.is_empty() {
+                break;
+            }
+            changed |= events.iter().any(|event| event.mask != AddWatchFlags::IN_MODIFY);
+        }
+        changed
     }
 
     /// Asks for events of the directories that journals lie in, and of those that these may appear in.
     fn listen(&self) {
         let appear = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ONLYDIR;
         let change = appear | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVED_FROM;
+        let written = change | AddWatchFlags::IN_MODIFY;
         let roots = find::ROOTS.into_iter().map(|root| (root, change)).chain([("/var/log", appear), ("/run/log", appear)]);
-        let directories = self.look.directories.iter().map(|directory| (directory.as_str(), change));
+        let directories = self.look.directories.iter().map(|directory| (directory.as_str(), written));
         for (path, flags) in roots.chain(directories) {
             // Through the descriptor, so that a symlink of the node leads where it leads on the node.
             if let Ok(fd) = self.host.open_at(path, OFlag::O_PATH | OFlag::O_DIRECTORY) {
@@ -315,7 +375,9 @@ impl<'a> Follow<'a> {
             } else if now.0 == self.in_memory.0 && now.1 <= self.in_memory.1 {
                 continue;
             }
-            self.look.take(index, &entry);
+            if self.look.take(index, &entry) {
+                self.attend(AFTER_LINE);
+            }
         }
         true
     }
@@ -329,6 +391,7 @@ impl<'a> Follow<'a> {
             return;
         }
         self.pending = false;
+        self.attend(AFTER_CHANGE);
         let facts = self.look.facts(now);
         if self.told.as_ref().is_some_and(|told| same(told, &facts)) {
             return;
@@ -340,6 +403,12 @@ impl<'a> Follow<'a> {
             self.told_at.pop_front();
         }
     }
+}
+
+/// In which run each unit is, and how it is.
+fn runs(facts: &Facts) -> Vec<(String, Option<String>)> {
+    let units = facts.units.known().map(|units| &units.units).into_iter().flatten();
+    units.filter_map(|unit| unit.active.as_ref()).map(|active| (active.sub_state.clone(), active.invocation_id.clone())).collect()
 }
 
 /// Whether both tell the same; when the newest line was written is no news by itself.

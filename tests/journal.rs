@@ -5,12 +5,14 @@ use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nodetriage::checks;
 use nodetriage::config::Config;
 use nodetriage::diagnose::diagnose;
-use nodetriage::facts::{Facts, Journal, Node, Observed};
+use nodetriage::facts::{Facts, Journal, Node, Observed, Timestamp};
+use nodetriage::observe::board::Board;
 use nodetriage::observe::host::Host;
 use nodetriage::observe::journal::file::Direction;
 use nodetriage::observe::journal::format::Id;
@@ -335,4 +337,50 @@ fn no_damage_makes_the_reader_panic_hang_or_grow() {
     }
     println!("{rounds} rounds in {:?}: {survived} of {whole} entries read", start.elapsed());
     assert!(survived * 2 > whole, "a wound costs itself only, yet {survived} of {whole} entries were read");
+}
+
+#[test]
+fn a_file_of_a_later_systemd_is_refused_aloud_and_the_others_are_read() {
+    let dir = sample("corpus");
+    let host = node(&dir.join("kubelet-1.36.2-ca-missing.journal"));
+    let directory = dir.join("kubelet-1.36.2-ca-missing.root/var/log/journal/7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f");
+    let later = directory.join("user-1000.journal");
+    fs::copy(directory.join("system.journal"), &later).unwrap();
+    File::options().write(true).open(&later).unwrap().write_all_at(&[0x24, 0, 0, 0], 12).unwrap();
+    fs::write(directory.join("system@broken.journal"), "no journal at all, yet of that name").unwrap();
+    fs::write(directory.join("system@begun.journal"), "").unwrap();
+    let journal = look(&host);
+    assert_eq!(journal.files, 1);
+    assert!(journal.last_words["kubelet.service"].last().unwrap().message.contains("nosuch.crt"));
+    let reasons: Vec<_> = journal.unreadable.iter().map(|blind| blind.reason.as_str()).collect();
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert!(reasons[0].ends_with("system@broken.journal: damaged: not a journal file"), "{reasons:?}");
+    assert!(reasons[1].contains("user-1000.journal: written by a later systemd") && reasons[1].contains("0x20"), "{reasons:?}");
+    assert_eq!(codes(journal), ["journal-unreadable", "journal-unreadable"]);
+    // With nothing else to read the domain is unknown, never healthy.
+    fs::remove_file(directory.join("system.journal")).unwrap();
+    let blind = journal::observe(&host, &Config::default(), &checks::signals()).unwrap_err();
+    assert!(blind.grant.is_some(), "{blind:?}");
+}
+
+#[test]
+fn a_directory_that_appears_later_ends_the_blindness() {
+    let dir = sample("corpus");
+    let root = dir.join("later");
+    fs::create_dir_all(root.join("var/log")).unwrap();
+    let board = Arc::new(Board::new(Facts::unobserved(Timestamp::from_unix_seconds(0).unwrap(), Node::default())));
+    let (host, watched) = (Arc::new(Host::open(&root).unwrap()), Arc::clone(&board));
+    std::thread::spawn(move || journal::watch(&host, &Arc::new(Config::default()), &checks::signals(), &watched));
+    let wait = |what: &str, met: fn(&Observed<Journal>) -> bool| {
+        let start = Instant::now();
+        while !board.read(|facts| met(&facts.journal)) {
+            assert!(start.elapsed() < Duration::from_secs(30), "{what}: {:#?}", board.read(|facts| facts.journal.clone()));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    wait("no journal", |journal| journal.blind().is_some_and(|blind| blind.reason.contains("no journal in") && blind.grant.is_some()));
+    let machine = root.join("var/log/journal/7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f");
+    fs::create_dir_all(&machine).unwrap();
+    fs::copy(dir.join("kubelet-1.36.2-ca-missing.journal"), machine.join("system.journal")).unwrap();
+    wait("a journal", |journal| journal.known().is_some_and(|journal| journal.last_words.contains_key("kubelet.service")));
 }

@@ -52,12 +52,11 @@ async fn answer(stream: TcpStream, router: Router) {
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
-    let served = match timeout(CONNECTION, connection.as_mut()).await {
-        Ok(served) => served,
-        Err(_) => {
-            connection.as_mut().graceful_shutdown();
-            timeout(LAST_ANSWER, connection).await.unwrap_or(Ok(()))
-        }
+    let served = if let Ok(served) = timeout(CONNECTION, connection.as_mut()).await {
+        served
+    } else {
+        connection.as_mut().graceful_shutdown();
+        timeout(LAST_ANSWER, connection).await.unwrap_or(Ok(()))
     };
     if let Err(error) = served {
         tracing::debug!("connection: {error}");

@@ -184,6 +184,14 @@ fn a_flag_beats_a_drop_in_beats_the_file_beats_the_default() {
 }
 
 #[test]
+fn without_a_bus_the_unit_files_tell() {
+    let tree = with_unit("no-bus", "KUBELET_EXTRA_ARGS=--config=/etc/kubelet.yaml\n", &[("/etc/kubelet.yaml", HEAD)]);
+    let kubelet = observe::kubelet::observe(&tree.host(), &Observed::Unknown(Blind::new("no bus")));
+    assert_eq!(kubelet.command_line_source, "kubelet.service ExecStart");
+    assert_eq!(kubelet.config.unwrap().state, FileState::Valid);
+}
+
+#[test]
 fn eviction_thresholds_replace_or_merge_as_the_kubelet_has_it() {
     let only = configured("evict-only", &format!("{HEAD}evictionHard:\n  nodefs.available: 1Gi\n  memory.available: 0%\n"));
     assert_eq!(hard(&only), [("nodefs.available", ThresholdValue::Quantity(1 << 30), "/var/lib/kubelet/config.yaml:4")]);
@@ -209,11 +217,15 @@ fn eviction_thresholds_replace_or_merge_as_the_kubelet_has_it() {
 
 #[test]
 fn a_live_process_tells_its_own_flags_and_the_unit_where_they_were_written() {
-    let tree = Tree::new("live", &[("/etc/default/kubelet", "KUBELET_EXTRA_ARGS=--node-ip=192.0.2.7\n")]);
+    let secret = kubeconfig("https://192.0.2.1:6443", "");
+    let tree = Tree::new("live", &[("/etc/default/kubelet", "KUBELET_EXTRA_ARGS=--node-ip=192.0.2.7\n"), ("/kubelet.conf", &secret)]);
+    let kubelet_conf = tree.path("/kubelet.conf");
+    fs::set_permissions(&kubelet_conf, fs::Permissions::from_mode(0o640)).unwrap();
     let program = tree.path("kubelet");
     fs::write(&program, "#!/bin/sh\nread line\n").unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let mut child = Command::new(&program)
+        .arg(format!("--kubeconfig={}", kubelet_conf.display()))
         .args(["--config=/nowhere/live.yaml", "--node-ip=192.0.2.7", "--bootstrap-token", "abcdef.0123456789abcdef"])
         .stdin(Stdio::piped())
         .spawn()
@@ -243,6 +255,9 @@ fn a_live_process_tells_its_own_flags_and_the_unit_where_they_were_written() {
     let written = format!("{}:1 --node-ip", tree.path("/etc/default/kubelet").display());
     assert_eq!(from(&kubelet.flags["node-ip"]), (&"192.0.2.7".to_owned(), written.as_str()));
     assert_eq!(kubelet.config.as_ref().unwrap().state, FileState::Missing);
+    assert_eq!(kubelet.kubeconfig.as_ref().unwrap().file.state, FileState::Valid);
+    let seen: Vec<_> = kubelet.surroundings.permissions.iter().map(|file| (file.path.as_str(), file.mode, file.secret)).collect();
+    assert_eq!(seen, [(kubelet_conf.to_str().unwrap(), 0o640, true)]);
     assert!(!serde_json::to_string(&kubelet).unwrap().contains("abcdef"), "a token is in the facts");
 }
 
@@ -425,4 +440,37 @@ fn the_command_for_fstab_switches_off_swap_and_nothing_else() {
     assert_eq!(fs::read_to_string(tree.path("/etc/fstab")).unwrap(), expected);
     tree.mend(command);
     assert_eq!(fs::read_to_string(tree.path("/etc/fstab")).unwrap(), expected, "twice is once");
+}
+
+/// Lines of real kubelets (1.36.2 and 1.20.2), and a healthy kubelet's whole log.
+#[test]
+fn the_kubelets_own_words_are_recognised_and_a_healthy_kubelets_are_not() {
+    let counts = |code: &str, line: &str| {
+        let signals = nodetriage::checks::get(code).unwrap().signals;
+        assert!(!signals.is_empty(), "{code}");
+        signals.iter().any(|signal| regex::bytes::RegexBuilder::new(signal.pattern).unicode(false).build().unwrap().is_match(line.as_bytes()))
+    };
+    for (code, line) in [
+        (
+            "kubelet-port-in-use",
+            r#"E1123 18:06:56.534130     507 server.go:209] "Failed to listen and serve" err="listen tcp 0.0.0.0:10250: bind: address already in use""#,
+        ),
+        (
+            "kubelet-port-in-use",
+            r#"E1123 18:07:00.127901     524 server.go:951] "Failed to start healthz server" err="listen tcp 127.0.0.1:10248: bind: address already in use""#,
+        ),
+        (
+            "cgroup-v1-refused",
+            r#"E1123 18:06:37.528763     469 run.go:72] "command failed" err="failed to validate kubelet configuration, error: kubelet is configured to not run on a host using cgroup v1. cgroup v1 support is unsupported and will be removed in a future release, path: &TypeMeta{Kind:,APIVersion:,}""#,
+        ),
+        (
+            "kubelet-flag-unknown",
+            r#"E1123 18:02:38.105541     280 run.go:72] "command failed" err="failed to parse kubelet flag: unknown flag: --network-plugin""#,
+        ),
+        ("kubelet-flag-unknown", "F1123 18:50:31.929758    8710 server.go:156] unknown flag: --network-plugin-mtu-x"),
+    ] {
+        assert!(counts(code, line), "{code}: {line}");
+        let healthy = include_str!("data/logs/kubelet-1.36.2-healthy-v0.log");
+        assert_eq!(healthy.lines().find(|line| counts(code, line)), None, "{code}");
+    }
 }

@@ -5,13 +5,20 @@
 
 pub mod api_server_endpoint_mismatch;
 mod certificate;
+pub mod certificate_address_missing;
+pub mod certificate_embedded_stale;
 pub mod certificate_expired;
 pub mod certificate_expiring;
 pub mod certificate_expiring_soon;
 pub mod certificate_invalid;
+pub mod certificate_key_exposed;
+pub mod certificate_key_mismatch;
 pub mod certificate_not_yet_valid;
+pub mod certificate_outlives_issuer;
+pub mod certificate_rotation_overdue;
 pub mod certificate_untrusted_issuer;
 pub mod certificate_wrong_group;
+pub mod certificate_wrong_usage;
 pub mod certificate_wrong_user;
 pub mod cgroup_v1_refused;
 mod cni;
@@ -41,6 +48,7 @@ pub mod journal_unreadable;
 pub mod journal_volatile;
 mod kubelet;
 pub mod kubelet_client_ca_missing;
+pub mod kubelet_config_exposed;
 pub mod kubelet_config_invalid;
 pub mod kubelet_config_missing;
 pub mod kubelet_config_unknown_field;
@@ -49,6 +57,7 @@ pub mod kubelet_kubeconfig_invalid;
 pub mod kubelet_kubeconfig_missing;
 pub mod kubelet_pleg_unhealthy;
 pub mod kubelet_port_in_use;
+pub mod kubelet_reservation_exceeds_capacity;
 pub mod kubelet_swap_blocks;
 mod log;
 pub mod memory_draining;
@@ -96,6 +105,7 @@ pub const ALL: &[&Check] = &[
     &kubelet_config_missing::CHECK,
     &kubelet_config_invalid::CHECK,
     &kubelet_config_unknown_field::CHECK,
+    &kubelet_config_exposed::CHECK,
     &kubelet_client_ca_missing::CHECK,
     &kubelet_kubeconfig_missing::CHECK,
     &kubelet_kubeconfig_invalid::CHECK,
@@ -103,6 +113,7 @@ pub const ALL: &[&Check] = &[
     &kubelet_pleg_unhealthy::CHECK,
     &kubelet_port_in_use::CHECK,
     &api_server_endpoint_mismatch::CHECK,
+    &kubelet_reservation_exceeds_capacity::CHECK,
     &kubelet_swap_blocks::CHECK,
     &swap_enabled::CHECK,
     &cgroup_v1_refused::CHECK,
@@ -119,6 +130,13 @@ pub const ALL: &[&Check] = &[
     &certificate_wrong_user::CHECK,
     &certificate_untrusted_issuer::CHECK,
     &certificate_invalid::CHECK,
+    &certificate_key_mismatch::CHECK,
+    &certificate_wrong_usage::CHECK,
+    &certificate_rotation_overdue::CHECK,
+    &certificate_embedded_stale::CHECK,
+    &certificate_outlives_issuer::CHECK,
+    &certificate_address_missing::CHECK,
+    &certificate_key_exposed::CHECK,
     &cni_config_missing::CHECK,
     &cni_config_invalid::CHECK,
     &cni_config_invalid_shadowed::CHECK,

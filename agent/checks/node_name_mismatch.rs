@@ -34,12 +34,14 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
         return Ok(Vec::new());
     }
     let summary = format!("the kubelet calls itself {}, and its certificate is for {certified}, so the API server lets it be neither", name.value);
-    let finding = Finding::new(Component::Kubelet, name.value.clone(), summary)
+    let mut finding = Finding::new(Component::Kubelet, name.value.clone(), summary)
         .evidence(name.source.clone(), format!("the node is called {}", name.value))
         .evidence(place.location(), format!("CN=system:node:{certified}"));
     // The kubelet signed its serving certificate itself when it first started here, as NODE@SECONDS.
     let serving = leaf(facts, Role::KubeletServing)?.and_then(|(place, leaf)| Some((place, leaf.common_name.split_once('@')?.0)));
-    let finding = serving.map_or_else(|| finding.clone(), |(place, first)| finding.clone().evidence(place.location(), format!("it first started as {first}")));
+    if let Some((place, first)) = serving {
+        finding = finding.evidence(place.location(), format!("it first started as {first}"));
+    }
     let first = serving.map(|(_, first)| first);
     let remedies = match () {
         () if name.source.ends_with("--hostname-override") => vec![edit(name)],

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use nix::fcntl::OFlag;
+use nix::sys::stat::fstat;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
 
 use super::directory;
-use crate::facts::kubelet::{FileState, Listener, Resolver, Surroundings, Swap, endpoint};
+use crate::facts::kubelet::{FileState, Listener, Permissions, Resolver, Surroundings, Swap, endpoint};
 use crate::facts::{Kubelet, Sourced};
 use crate::observe::host::Host;
 use crate::observe::kubeconfig::{current_context, load, state_of};
@@ -33,6 +34,7 @@ pub(super) fn observe(host: &Host, kubelet: &Kubelet) -> Surroundings {
         cgroup_version: cgroup_version(host),
         static_pods: kubelet.static_pod_path.as_ref().map(|path| static_pods(host, &path.value)),
         resolver: Some(kubelet.resolv_conf.value.as_str()).filter(|path| !path.is_empty()).and_then(|path| resolver(host, path)),
+        permissions: permissions(host, kubelet),
         listeners: listeners(host, kubelet),
         api_servers: api_servers(host, kubelet),
     }
@@ -108,6 +110,26 @@ fn nameservers(host: &Host, path: &str) -> Result<Vec<Sourced<String>>, FileStat
     });
     // The kubelet takes three; a hundred show what is wrong.
     Ok(servers.take(100).collect())
+}
+
+fn permissions(host: &Host, kubelet: &Kubelet) -> Vec<Permissions> {
+    if !host.is_live() {
+        return Vec::new();
+    }
+    let of = |path: &str, secret: bool| {
+        let stat = fstat(host.open_at(path, OFlag::O_PATH).ok()?).ok()?;
+        Some(Permissions { path: path.to_owned(), uid: stat.st_uid, mode: stat.st_mode & 0o777, secret })
+    };
+    let configs = kubelet.config_files().map(|file| (file.path.value.as_str(), false));
+    let kubeconfigs = kubelet.kubeconfig.iter().map(|kubeconfig| &kubeconfig.file).chain(&kubelet.bootstrap_kubeconfig);
+    let kubeconfigs = kubeconfigs.map(|file| (file.path.value.as_str(), holds_secret(host, &file.path.value)));
+    configs.chain(kubeconfigs).filter_map(|(path, secret)| of(path, secret)).collect()
+}
+
+fn holds_secret(host: &Host, path: &str) -> bool {
+    let Ok(config) = load(host, path) else { return false };
+    let users = config.get("users").map(Node::items).unwrap_or_default();
+    users.iter().any(|entry| ["client-key-data", "token", "password"].into_iter().any(|key| entry.find(&["user", key]).is_some()))
 }
 
 /// Sockets on the kubelet's ports that cannot be its own, for it does not run. In the host's network, which in a pod is init's.

@@ -328,6 +328,26 @@ fn the_node_s_pid_max_is_not_that_of_our_pid_namespace() {
     }
 }
 
+/// /proc/sys/net is the reader's own, also through the node's /proc.
+#[test]
+fn the_node_s_network_is_not_that_of_our_network_namespace() {
+    if !is_root() {
+        return;
+    }
+    let root = tree("network-namespace", "");
+    boot(&root, "/nodetriage observe > /out/own.json; unshare -n /nodetriage observe > /out/nested.json");
+    let seen = |name: &str, what: &str| {
+        let facts: Value = serde_json::from_slice(&fs::read(root.join(format!("out/{name}.json"))).unwrap()).unwrap();
+        facts["pressure"]["known"][what].clone()
+    };
+    let forwards = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap().trim() == "1";
+    assert_eq!(seen("own", "ipv4_forwarding"), json!({ "known": forwards }));
+    for what in ["ipv4_forwarding", "conntrack"] {
+        assert_eq!(seen("nested", what)["unknown"]["grant"], "hostNetwork: true", "{}", seen("nested", what));
+    }
+    assert!(seen("nested", "file_handles")["known"]["most"].as_u64().unwrap() > 0, "what is the whole machine's is known from anywhere");
+}
+
 /// A FUSE file system whose server never answers. It answers with an error when dropped.
 struct Hung {
     at: PathBuf,

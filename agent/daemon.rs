@@ -414,3 +414,19 @@ impl Health {
         dead.or_else(|| (late > 3 * TICK).then(|| format!("the last diagnosis was {} s ago", late.as_secs())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_whose_observer_died_or_whose_diagnosis_hangs_is_unwell() {
+        let health = Health::default();
+        health.beat();
+        assert_eq!(health.unwell(), None);
+        health.died("the observer of units");
+        assert_eq!(health.unwell().unwrap(), "the observer of units has died");
+        let late = Health { started: Instant::now().checked_sub(4 * TICK).unwrap(), ..Health::default() };
+        assert_eq!(late.unwell().unwrap(), "the last diagnosis was 120 s ago");
+    }
+}

@@ -1,6 +1,7 @@
 //! The kubelet's pressure arithmetic, case by case with the rule it comes from, and file systems that are really full, read-only or hung.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -200,7 +201,7 @@ fn a_tree_tells_nothing_of_pressure_and_says_so_once() {
 fn is_root() -> bool {
     let root = nix::unistd::geteuid().is_root() && Command::new("unshare").args(["-m", "-p", "-f", "true"]).status().is_ok_and(|status| status.success());
     if !root {
-        println!("left out: it needs root and namespaces of its own");
+        let _ = writeln!(std::io::stderr(), "left out: it needs root and namespaces of its own");
     }
     root
 }
@@ -362,7 +363,7 @@ fn a_hung_file_system_is_unknown_and_delays_nothing_else() {
     }
     let at = scratch("hung");
     let Some(mut hung) = Hung::mount(at.clone()) else {
-        println!("left out: no FUSE");
+        let _ = writeln!(std::io::stderr(), "left out: no FUSE");
         return;
     };
     let facts: Facts = serde_json::from_value(observe(&tree("hung-node", ""))).unwrap();

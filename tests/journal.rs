@@ -60,9 +60,8 @@ fn export(reader: &mut Reader, filter: &Filter, direction: Direction) -> Vec<Vec
 
 #[test]
 fn every_variant_reads_exactly_as_journalctl_reads_it() {
-    let dir = sample("variants");
-    let samples = files(&dir, "journal");
-    assert!(samples.len() >= 8, "{samples:?}");
+    let samples = [files(&sample("variants"), "journal"), files(&sample("journald"), "journal")].concat();
+    assert!(samples.len() >= 20, "{samples:?}");
     for path in samples {
         let golden = fs::read(path.with_extension("export")).unwrap();
         let mut reader = reader(std::slice::from_ref(&path));

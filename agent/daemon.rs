@@ -306,8 +306,13 @@ async fn remembered(config: &Config) -> (Vec<Since>, watch::Sender<State>, JoinH
     let (keep, states) = watch::channel(State::default());
     let Some(directory) = config.state_dir.clone() else { return (Vec::new(), keep, tokio::spawn(async {})) };
     let path = directory.join("state.json");
-    match Look::new(LOOK).at(move || StateFile::open(&directory)).await {
-        Ok((file, state, error)) => {
+    match Look::new(LOOK).at(move || directory.is_dir().then(|| StateFile::open(&directory))).await {
+        // So it is when started from a shell.
+        Ok(None) => {
+            tracing::info!("no directory for {}: after a restart, findings count from then", path.display());
+            (Vec::new(), keep, tokio::spawn(async {}))
+        }
+        Ok(Some((file, state, error))) => {
             if let Some(error) = error {
                 tracing::warn!("{}: {error}; starting without it: findings count from now", path.display());
             }
@@ -407,5 +412,21 @@ impl Health {
         let dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let late = self.since_beat();
         dead.or_else(|| (late > 3 * TICK).then(|| format!("the last diagnosis was {} s ago", late.as_secs())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_whose_observer_died_or_whose_diagnosis_hangs_is_unwell() {
+        let health = Health::default();
+        health.beat();
+        assert_eq!(health.unwell(), None);
+        health.died("the observer of units");
+        assert_eq!(health.unwell().unwrap(), "the observer of units has died");
+        let late = Health { started: Instant::now().checked_sub(4 * TICK).unwrap(), ..Health::default() };
+        assert_eq!(late.unwell().unwrap(), "the last diagnosis was 120 s ago");
     }
 }

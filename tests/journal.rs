@@ -5,15 +5,18 @@ use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nodetriage::checks;
 use nodetriage::config::Config;
 use nodetriage::diagnose::diagnose;
-use nodetriage::facts::{Facts, Journal, Node, Observed};
+use nodetriage::facts::{Facts, Journal, Node, Observed, Timestamp};
+use nodetriage::observe::board::Board;
 use nodetriage::observe::host::Host;
 use nodetriage::observe::journal::file::Direction;
-use nodetriage::observe::journal::reader::{Filter, Reader};
+use nodetriage::observe::journal::format::Id;
+use nodetriage::observe::journal::reader::{Cursor, Filter, Place, Reader, Walk};
 use nodetriage::observe::journal::{self, export};
 
 /// Unpacks tests/data/journal/NAME.tar.xz, with the crate that the reader itself uses.
@@ -57,9 +60,8 @@ fn export(reader: &mut Reader, filter: &Filter, direction: Direction) -> Vec<Vec
 
 #[test]
 fn every_variant_reads_exactly_as_journalctl_reads_it() {
-    let dir = sample("variants");
-    let samples = files(&dir, "journal");
-    assert!(samples.len() >= 8, "{samples:?}");
+    let samples = [files(&sample("variants"), "journal"), files(&sample("journald"), "journal")].concat();
+    assert!(samples.len() >= 20, "{samples:?}");
     for path in samples {
         let golden = fs::read(path.with_extension("export")).unwrap();
         let mut reader = reader(std::slice::from_ref(&path));
@@ -70,6 +72,96 @@ fn every_variant_reads_exactly_as_journalctl_reads_it() {
         assert!(backward == forward, "{}: backward differs", path.display());
         assert_eq!(reader.damaged, 0, "{}", path.display());
     }
+}
+
+/// The entries of an export, each with its lines.
+fn golden_entries(path: &Path) -> Vec<Vec<u8>> {
+    let golden = fs::read(path.with_extension("export")).unwrap();
+    let starts: Vec<usize> = (0..golden.len()).filter(|at| golden[*at..].starts_with(b"__CURSOR=")).chain([golden.len()]).collect();
+    starts.windows(2).map(|pair| golden[pair[0]..pair[1]].to_vec()).collect()
+}
+
+fn first_line(entry: &[u8], field: &str) -> String {
+    let text = String::from_utf8_lossy(entry).into_owned();
+    text.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_else(|| panic!("no {field}")).to_owned()
+}
+
+fn next(walk: &mut Walk, reader: &mut Reader) -> Option<Vec<u8>> {
+    let file = walk.next(reader)?;
+    let mut out = Vec::new();
+    export::entry(reader, file, &walk.entry, &mut out).unwrap();
+    Some(out)
+}
+
+#[test]
+fn every_entry_is_found_by_its_cursor_and_its_times() {
+    let dir = sample("variants");
+    for path in files(&dir, "journal") {
+        let entries = golden_entries(&path);
+        let mut reader = reader(std::slice::from_ref(&path));
+        for entry in entries.iter().step_by(7) {
+            let text = first_line(entry, "__CURSOR=");
+            let cursor = Cursor::parse(&text).unwrap();
+            assert_eq!(cursor.to_string(), text);
+            let elsewhere = Cursor { seqnum_id: Id::default(), ..cursor };
+            let unknown_boot = Cursor { boot_id: Id::default(), ..elsewhere };
+            for place in [
+                Place::Cursor(cursor),
+                Place::Cursor(elsewhere),
+                Place::Cursor(unknown_boot),
+                Place::Realtime(cursor.realtime),
+                Place::Monotonic(cursor.boot_id, cursor.monotonic),
+            ] {
+                for direction in [Direction::Forward, Direction::Backward] {
+                    let mut walk = reader.walk(&Filter::All, direction);
+                    walk.seek(&mut reader, &place);
+                    assert_eq!(next(&mut walk, &mut reader).as_ref(), Some(entry), "{}: {place:?} {direction:?}", path.display());
+                }
+            }
+        }
+        let mut walk = reader.walk(&Filter::All, Direction::Forward);
+        walk.seek(&mut reader, &Place::Realtime(u64::MAX));
+        assert_eq!(next(&mut walk, &mut reader), None);
+        walk.seek(&mut reader, &Place::Realtime(0));
+        assert_eq!(next(&mut walk, &mut reader).as_ref(), entries.first());
+    }
+}
+
+#[test]
+fn a_filter_finds_what_reading_everything_finds() {
+    let dir = sample("variants");
+    let has =
+        |entry: &[u8], line: &str| entry.windows(line.len() + 2).any(|w| w[0] == b'\n' && &w[1..=line.len()] == line.as_bytes() && w[line.len() + 1] == b'\n');
+    let (unit, kernel, boot) = ("_SYSTEMD_UNIT=kubelet.service", "_TRANSPORT=kernel", "_BOOT_ID=1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b");
+    let field = |line: &str| Filter::Field(line.as_bytes().to_vec());
+    for path in files(&dir, "journal") {
+        let entries = golden_entries(&path);
+        let mut reader = reader(std::slice::from_ref(&path));
+        let filter = Filter::And(vec![field(boot), Filter::Or(vec![field(unit), field(kernel), field("TAGS=first and last")])]);
+        let expected: Vec<_> = entries.iter().filter(|e| has(e, boot) && (has(e, unit) || has(e, kernel) || has(e, "TAGS=first and last"))).cloned().collect();
+        assert!(expected.len() > 10);
+        assert_eq!(export(&mut reader, &filter, Direction::Forward), expected, "{}", path.display());
+        let mut backward = export(&mut reader, &filter, Direction::Backward);
+        backward.reverse();
+        assert_eq!(backward, expected, "{} backward", path.display());
+        assert!(export(&mut reader, &field("_SYSTEMD_UNIT=nosuch.service"), Direction::Forward).is_empty());
+    }
+}
+
+#[test]
+fn many_files_are_one_journal() {
+    let dir = sample("variants");
+    let paths = files(&dir, "journal");
+    // All of them hold the same entries: each is shown once, in the order of time.
+    let mut together = reader(&paths);
+    let all = export(&mut together, &Filter::All, Direction::Forward);
+    let times: Vec<u64> = all.iter().map(|entry| first_line(entry, "__REALTIME_TIMESTAMP=").parse().unwrap()).collect();
+    assert_eq!(times.len(), golden_entries(&paths[0]).len());
+    assert!(times.is_sorted());
+    let boots = together.boots();
+    assert_eq!(boots.iter().map(|boot| boot.id.to_string()).collect::<Vec<_>>(), ["0a", "1b", "2c"].map(|byte| byte.repeat(16)));
+    assert_eq!((boots[0].first, boots[2].last), (times[0], *times.last().unwrap()));
+    assert_eq!(together.newest_boot(), Some(boots[2].id));
 }
 
 fn assert_same(ours: &[u8], golden: &[u8], path: &Path) {
@@ -197,6 +289,12 @@ fn read_all(path: &Path) -> usize {
     let forward = export(&mut reader, &Filter::All, Direction::Forward);
     let backward = export(&mut reader, &Filter::All, Direction::Backward);
     let some = export(&mut reader, &both, Direction::Forward);
+    let boots = reader.boots();
+    let mut walk = reader.walk(&Filter::All, Direction::Forward);
+    for boot in &boots {
+        walk.seek(&mut reader, &Place::Monotonic(boot.id, boot.last.saturating_sub(boot.first)));
+        let _ = next(&mut walk, &mut reader);
+    }
     let bytes: usize = forward.iter().chain(&backward).chain(&some).map(Vec::len).sum();
     assert!(forward.len() <= 2_000_000 && bytes < 200 << 20, "{} entries, {bytes} bytes", forward.len());
     forward.len()
@@ -238,4 +336,50 @@ fn no_damage_makes_the_reader_panic_hang_or_grow() {
     }
     println!("{rounds} rounds in {:?}: {survived} of {whole} entries read", start.elapsed());
     assert!(survived * 2 > whole, "a wound costs itself only, yet {survived} of {whole} entries were read");
+}
+
+#[test]
+fn a_file_of_a_later_systemd_is_refused_aloud_and_the_others_are_read() {
+    let dir = sample("corpus");
+    let host = node(&dir.join("kubelet-1.36.2-ca-missing.journal"));
+    let directory = dir.join("kubelet-1.36.2-ca-missing.root/var/log/journal/7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f");
+    let later = directory.join("user-1000.journal");
+    fs::copy(directory.join("system.journal"), &later).unwrap();
+    File::options().write(true).open(&later).unwrap().write_all_at(&[0x24, 0, 0, 0], 12).unwrap();
+    fs::write(directory.join("system@broken.journal"), "no journal at all, yet of that name").unwrap();
+    fs::write(directory.join("system@begun.journal"), "").unwrap();
+    let journal = look(&host);
+    assert_eq!(journal.files, 1);
+    assert!(journal.last_words["kubelet.service"].last().unwrap().message.contains("nosuch.crt"));
+    let reasons: Vec<_> = journal.unreadable.iter().map(|blind| blind.reason.as_str()).collect();
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert!(reasons[0].ends_with("system@broken.journal: damaged: not a journal file"), "{reasons:?}");
+    assert!(reasons[1].contains("user-1000.journal: written by a later systemd") && reasons[1].contains("0x20"), "{reasons:?}");
+    assert_eq!(codes(journal), ["journal-unreadable", "journal-unreadable"]);
+    // With nothing else to read the domain is unknown, never healthy.
+    fs::remove_file(directory.join("system.journal")).unwrap();
+    let blind = journal::observe(&host, &Config::default(), &checks::signals()).unwrap_err();
+    assert!(blind.grant.is_some(), "{blind:?}");
+}
+
+#[test]
+fn a_directory_that_appears_later_ends_the_blindness() {
+    let dir = sample("corpus");
+    let root = dir.join("later");
+    fs::create_dir_all(root.join("var/log")).unwrap();
+    let board = Arc::new(Board::new(Facts::unobserved(Timestamp::from_unix_seconds(0).unwrap(), Node::default())));
+    let (host, watched) = (Arc::new(Host::open(&root).unwrap()), Arc::clone(&board));
+    std::thread::spawn(move || journal::watch(&host, &Arc::new(Config::default()), &checks::signals(), &watched));
+    let wait = |what: &str, met: fn(&Observed<Journal>) -> bool| {
+        let start = Instant::now();
+        while !board.read(|facts| met(&facts.journal)) {
+            assert!(start.elapsed() < Duration::from_secs(30), "{what}: {:#?}", board.read(|facts| facts.journal.clone()));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    wait("no journal", |journal| journal.blind().is_some_and(|blind| blind.reason.contains("no journal in") && blind.grant.is_some()));
+    let machine = root.join("var/log/journal/7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f");
+    fs::create_dir_all(&machine).unwrap();
+    fs::copy(dir.join("kubelet-1.36.2-ca-missing.journal"), machine.join("system.journal")).unwrap();
+    wait("a journal", |journal| journal.known().is_some_and(|journal| journal.last_words.contains_key("kubelet.service")));
 }

@@ -155,7 +155,7 @@ fn without_the_capability_it_is_blind_and_says_so() {
     let Some(lab) = Lab::boot("trixie", "nobody") else { return };
     let output = lab.run_as_nobody(&["check", "--node-name", "node1", "--output", "json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
-    assert_eq!(report["verdict"], "unknown");
+    assert_eq!(report["verdict"], "unknown", "{report:#}");
     assert_eq!(report["findings"], serde_json::json!([]));
     let unknown = report["unknown"].as_array().expect("a list");
     for domain in ["journal", "kubelet", "certificates"] {

@@ -12,7 +12,7 @@ use std::process::Command;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use common::merge;
+use common::{merge, private};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -132,20 +132,6 @@ fn disk(dir: &Path, case: &Case, root: &Path) {
     }
     for (path, mode) in &case.mode {
         fs::set_permissions(below(path), fs::Permissions::from_mode(u32::from_str_radix(mode, 8).unwrap())).unwrap();
-    }
-}
-
-/// Keys are root's alone, which git does not keep.
-fn private(dir: &Path) {
-    for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
-        if path.is_symlink() {
-            continue;
-        }
-        if path.is_dir() {
-            private(&path);
-        } else if fs::read(&path).unwrap().windows(15).any(|bytes| bytes == b"PRIVATE KEY----" || bytes == b"client-key-data") {
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        }
     }
 }
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::certificate;
 use crate::config::Config;
-use crate::facts::certificates::KeyState;
+use crate::facts::certificates::{KeyState, Role};
 use crate::facts::shell::quote;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
@@ -22,7 +22,8 @@ pub static CHECK: Check = Check {
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let mut findings: Vec<Finding> = Vec::new();
     for place in facts.certificates.ok()?.places.iter().filter(|place| place.in_use) {
-        let Some(key) = &place.key else { continue };
+        // A kubelet's kubeconfig with its key inline is kubelet-config-exposed's business.
+        let Some(key) = place.key.as_ref().filter(|_| place.entry.is_none() || place.role != Role::KubeletClient) else { continue };
         let KeyState::Found { mode, gid, .. } = key.state else { continue };
         let who = match (mode & 0o007, mode & 0o070) {
             (0, 0) => continue,

@@ -118,13 +118,12 @@ impl Text {
         let all_fit = rows().all(|(_, saw)| 4 + widest + 2 + length(saw) <= width);
         let fitting = rows().map(|(source, _)| length(source)).filter(|length| all_fit || *length <= half);
         let column = fitting.max().unwrap_or_default();
+        for (_, saw) in evidence.iter().filter(|(source, _)| !named(source)) {
+            self.prose(saw, 4, 4);
+        }
         let mut last = "";
-        for (source, saw) in evidence {
+        for (source, saw) in rows() {
             let again = std::mem::replace(&mut last, source) == source;
-            if !named(source) {
-                self.prose(saw, 4, 4);
-                continue;
-            }
             let painted = self.paint(DIM, source);
             let hang = 4 + column + 2;
             let lines = wrap(saw, hang, hang, width);

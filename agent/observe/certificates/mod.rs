@@ -1,6 +1,7 @@
 //! The certificates that programs on this node use: found from the node's configuration, parsed, and checked against the CA
 //! that must have issued them.
 
+mod distributions;
 mod found;
 mod key;
 mod kubeconfig;
@@ -61,6 +62,7 @@ pub fn observe(host: &Host, kubelet: &Kubelet, paths: &[String]) -> Certificates
     node.cluster_cas(&mut found);
     node.control_plane(&mut found);
     node.kubeconfigs(&mut found);
+    distributions::observe(host, &mut found);
     for pattern in paths {
         found.configured(pattern);
     }
@@ -139,8 +141,18 @@ impl<'a> Node<'a> {
                 found.file(Wanted { named_by, must_exist: true, key, called: called.clone(), ..Wanted::new(&path, known.role, authority.as_ref()) });
             }
             let path = format!("{PKI}/{}", known.file);
-            found.file(Wanted { in_use: program.is_none(), key: KeyAt::Beside, called, ..Wanted::new(&path, known.role, authority.as_ref()) });
+            let in_use = program.is_none() && !(known.role == Role::ClusterCa && self.is_worker_with_another_ca());
+            found.file(Wanted { in_use, key: KeyAt::Beside, called, ..Wanted::new(&path, known.role, authority.as_ref()) });
         }
+    }
+
+    /// A worker's pki/ca.crt serves nothing but the kubelet's clientCAFile, and that is another one.
+    fn is_worker_with_another_ca(&self) -> bool {
+        self.kubelet.client_ca_file.is_some() && !self.has_api_server()
+    }
+
+    fn has_api_server(&self) -> bool {
+        self.host.exists(&format!("{PKI}/apiserver.crt")).unwrap_or(false)
     }
 
     /// Its own address, and how this node's kubelet calls it.
@@ -184,9 +196,8 @@ impl<'a> Node<'a> {
     /// The CA by which the API server knows its clients. On a worker the kubelet's clientCAFile is the same (kubeadm, k3s); the
     /// kubeconfig's CA signs servers and only stands in.
     fn client_ca(&self) -> Option<Authority> {
-        let control_plane = self.host.exists(&format!("{PKI}/apiserver.crt")).unwrap_or(false);
         self.flagged("kube-apiserver", "client-ca-file")
-            .or_else(|| self.kubeadm("ca.crt").filter(|_| control_plane))
+            .or_else(|| self.kubeadm("ca.crt").filter(|_| self.has_api_server()))
             .or_else(|| Authority::file(self.host, &self.kubelet.client_ca_file.as_ref()?.path.value))
             .or_else(|| Some(self.kubeconfig.as_ref()?.authority(self.host)?.stand_in()))
     }

@@ -68,9 +68,9 @@ fn is_der(bytes: &[u8]) -> bool {
 /// # Errors
 /// Why there is none that a program could use.
 pub(super) fn private_key(bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
-    let Ok(text) = std::str::from_utf8(bytes) else { return Err("the file is not text".to_owned()) };
+    let text = Zeroizing::new(String::from_utf8_lossy(bytes).into_owned());
     let is_key = |label: &str| label == "PRIVATE KEY" || label.ends_with(" PRIVATE KEY");
-    let key = blocks(text).find_map(|block| match block {
+    let key = blocks(&text).find_map(|block| match block {
         Block::Whole { label, body } if is_key(label) => Some((label, body)),
         _ => None,
     });

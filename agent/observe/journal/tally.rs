@@ -151,6 +151,12 @@ impl Tally {
         std::mem::take(&mut self.changed)
     }
 
+    /// Whether a run that has ended is still told of, which will end by itself.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.units.iter().any(|unit| unit.before.is_some())
+    }
+
     /// What the units said last, by name.
     #[must_use]
     pub fn last_words(&self, now: u64) -> BTreeMap<String, LastWords> {

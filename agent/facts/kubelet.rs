@@ -331,10 +331,11 @@ impl Kubelet {
         self.eviction_hard.iter().find(|threshold| threshold.signal == signal)
     }
 
-    /// The node was joined to a cluster once: there is a kubeconfig, or something to make one with.
+    /// The node was joined to a cluster once, or is just joining: there is a kubeconfig, or a file to make one with.
     #[must_use]
     pub fn has_joined(&self) -> bool {
-        self.kubeconfig.as_ref().is_none_or(|kubeconfig| kubeconfig.file.state != FileState::Missing) || self.can_bootstrap()
+        let there = |file: &File| file.state != FileState::Missing;
+        self.kubeconfig.as_ref().is_none_or(|kubeconfig| there(&kubeconfig.file)) || self.bootstrap_kubeconfig.as_ref().is_some_and(there)
     }
 
     /// There is a bootstrap kubeconfig that can be used: the kubelet makes itself a new kubeconfig with it.

@@ -137,6 +137,8 @@ fn journal(node: &Node) {
 /// Scenario 5, and its mending as the kubelet does it: another file, and the symlink renamed into place.
 fn certificates(node: &Node) {
     let root = format!("certificate-expired {CERTIFICATE}");
+    // The kubelet that was just restarted has read the certificate that is still good.
+    node.lab.sh("until journalctl -q --no-pager _PID=$(systemctl show -P MainPID kubelet) | grep -q 'Finished populating'; do :; done");
     node.shows_after(node.lab.renew_client_certificate(-1), "the client certificate has expired", &root, &[]);
     node.shows("systemctl restart kubelet", &root, &["unit-crash-looping kubelet.service"]);
     let event = node.lab.renew_client_certificate(300);

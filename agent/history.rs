@@ -137,6 +137,19 @@ mod tests {
     }
 
     #[test]
+    fn not_to_see_whether_it_is_a_node_says_nothing_and_clears_nothing() {
+        let mut history = History::default();
+        history.diagnose(&facts(0, true), &Config::default());
+        let mut blind = facts(60, true);
+        blind.node.signs.clear();
+        blind.node.unseen = Some(Blind::new("/etc/kubernetes: permission denied"));
+        assert!(cni_missing(&history.diagnose(&blind, &Config::default())).unwrap().stale);
+        let fresh = History::default().diagnose(&blind, &Config::default());
+        assert_eq!(fresh.findings, []);
+        assert!(fresh.unknown.iter().any(|unknown| unknown.reason.starts_with("/etc/kubernetes")));
+    }
+
+    #[test]
     fn the_age_survives_a_restart_but_not_a_clock_set_back() {
         let mut history = History::default();
         history.diagnose(&facts(0, true), &Config::default());

@@ -75,6 +75,7 @@ impl Facts {
     pub fn blind_spots(&self) -> Vec<(Domain, Blind)> {
         let mut spots = Vec::new();
         let mut domain = |domain, found: Vec<&Blind>| spots.extend(found.into_iter().map(|blind| (domain, blind.clone())));
+        domain(Domain::Node, self.node.unseen.iter().collect());
         domain(Domain::Units, self.units.blind_or(Units::blind_spots));
         domain(Domain::Journal, self.journal.blind_or(|_| Vec::new()));
         domain(Domain::Kubelet, self.kubelet.blind_or(Kubelet::blind_spots));

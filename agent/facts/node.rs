@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::Sourced;
+use super::{Blind, Sourced};
 
 /// The source of a name that the caller gave: the cluster's own name for this machine, rather than the machine's for itself.
 pub const GIVEN_NAME: &str = "--node-name";
@@ -18,6 +18,9 @@ pub struct Node {
     /// Paths that only a Kubernetes node has (`/etc/kubernetes/kubelet.conf`, `/var/lib/kubelet`…).
     #[serde(default)]
     pub signs: Vec<String>,
+    /// Why no sign was seen, where that does not mean that there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<Blind>,
     /// `PRETTY_NAME` of `/etc/os-release`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub os: Option<String>,

@@ -2,7 +2,7 @@
 
 use super::host::Host;
 use crate::facts::node::GIVEN_NAME;
-use crate::facts::{Kubelet, Node, Sourced};
+use crate::facts::{Blind, Kubelet, Node, Sourced};
 
 /// Paths that only a Kubernetes node has, of kubeadm and of the distributions that keep theirs elsewhere.
 const SIGNS: [&str; 8] = [
@@ -20,15 +20,27 @@ const SIGNS: [&str; 8] = [
 #[must_use]
 pub fn observe(host: &Host, name: Option<String>, kubelet: Option<&Kubelet>) -> Node {
     let static_pods = kubelet.and_then(|kubelet| kubelet.static_pod_path.as_ref()).map_or("/etc/kubernetes/manifests", |path| path.value.as_str());
+    let signs = signs(host);
     Node {
         name: name.map(|name| Sourced::new(name, GIVEN_NAME)).or_else(|| kubelet?.surroundings.node_name.clone()),
         root: host.path().display().to_string(),
         live: host.is_live(),
-        signs: SIGNS.into_iter().filter(|path| host.exists(path).unwrap_or(false)).map(str::to_owned).collect(),
+        unseen: signs.as_ref().err().cloned(),
+        signs: signs.unwrap_or_default(),
         os: line(host, "/etc/os-release", |text| Some(text.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="))?.trim_matches('"').to_owned())),
         kernel: line(host, "/proc/sys/kernel/osrelease", |text| Some(text.to_owned())),
         boot_id: line(host, "/proc/sys/kernel/random/boot_id", |text| Some(text.to_owned())),
         control_plane: host.exists(&format!("{}/kube-apiserver.yaml", static_pods.trim_end_matches('/'))).unwrap_or(false),
+    }
+}
+
+/// The signs that are there. Blind only where none was seen and some could not be looked for.
+fn signs(host: &Host) -> Result<Vec<String>, Blind> {
+    let looked: Vec<_> = SIGNS.into_iter().map(|path| (path, host.exists(path))).collect();
+    let there: Vec<_> = looked.iter().filter(|(_, exists)| matches!(exists, Ok(true))).map(|(path, _)| (*path).to_owned()).collect();
+    match looked.into_iter().find_map(|(_, exists)| exists.err()) {
+        Some(blind) if there.is_empty() => Err(blind),
+        _ => Ok(there),
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -14,7 +13,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::config::Config;
@@ -22,7 +21,7 @@ use crate::diagnose::Report;
 use crate::facts::units::{Active, Unit};
 use crate::facts::{Blind, Certificates, Cni, Domain, Facts, Kubelet, Node, Observed, Timestamp};
 use crate::finding::Severity;
-use crate::history::History;
+use crate::history::{History, Since};
 use crate::listen;
 use crate::observe::board::Board;
 use crate::observe::files_watch::{FilesWatch, directories};
@@ -271,15 +270,17 @@ async fn diagnose(
     publish: watch::Sender<Option<Arc<Snapshot>>>,
     mut stopped: oneshot::Receiver<()>,
 ) {
-    let mut memory = Memory::open(config.state_dir.as_deref(), &board);
+    let (since, keep, kept) = remembered(&config).await;
+    let mut history = History::resume(since);
     let mut news = board.news();
     loop {
         let facts = board.facts();
         // Before every domain has been looked at, nothing is said, or what is not known yet would look healthy.
         if Domain::ALL.iter().all(|domain| facts.observed.contains_key(domain)) {
-            let report = memory.history.diagnose(&facts, &config);
+            let report = history.diagnose(&facts, &config);
             log_changes(publish.borrow().as_deref().map(|last| &last.report), &report);
-            memory.write(false);
+            let state = State { boot_id: facts.node.boot_id.clone(), findings: history.remember(), ..State::default() };
+            keep.send_if_modified(|last| std::mem::replace(last, state.clone()) != state);
             publish.send_replace(Some(Arc::new(Snapshot::new(report, facts))));
         }
         health.beat();
@@ -295,33 +296,51 @@ async fn diagnose(
         }
         news.mark_unchanged();
     }
-    memory.write(true);
+    keep.send_modify(|last| last.stopped_cleanly = true);
+    drop(keep);
+    let _ = kept.await;
 }
 
-/// The history, and the file that keeps it over a restart.
-struct Memory {
-    history: History,
-    file: Option<StateFile>,
-    boot_id: Option<String>,
-}
-
-impl Memory {
-    fn open(directory: Option<&Path>, board: &Board) -> Self {
-        let boot_id = board.read(|facts| facts.node.boot_id.clone());
-        let Some(directory) = directory else { return Self { history: History::default(), file: None, boot_id } };
-        let (file, state, error) = StateFile::open(directory);
-        if let Some(error) = error {
-            tracing::warn!("{}: {error}; starting without it: findings count from now", directory.join("state.json").display());
+/// What an earlier process left behind, if there is a place to keep it, and the task that keeps it from now on.
+async fn remembered(config: &Config) -> (Vec<Since>, watch::Sender<State>, JoinHandle<()>) {
+    let (keep, states) = watch::channel(State::default());
+    let Some(directory) = config.state_dir.clone() else { return (Vec::new(), keep, tokio::spawn(async {})) };
+    let path = directory.join("state.json");
+    match Look::new(LOOK).at(move || directory.is_dir().then(|| StateFile::open(&directory))).await {
+        // So it is when started from a shell.
+        Ok(None) => {
+            tracing::info!("no directory for {}: after a restart, findings count from then", path.display());
+            (Vec::new(), keep, tokio::spawn(async {}))
         }
-        Self { history: History::resume(state.findings), file: Some(file), boot_id }
+        Ok(Some((file, state, error))) => {
+            if let Some(error) = error {
+                tracing::warn!("{}: {error}; starting without it: findings count from now", path.display());
+            }
+            (state.findings, keep, tokio::spawn(keep_state(states, file)))
+        }
+        Err(blind) => {
+            tracing::warn!("{}: {blind}; nothing is kept over a restart", path.display());
+            (Vec::new(), keep, tokio::spawn(async {}))
+        }
     }
+}
 
-    fn write(&mut self, stopped_cleanly: bool) {
-        let Some(file) = &mut self.file else { return };
-        let state = State { boot_id: self.boot_id.clone(), stopped_cleanly, findings: self.history.remember(), ..State::default() };
-        if let Err(error) = file.write(state) {
+/// Writes the newest state, on a thread: the node's disk may hang. The last one is written when nobody sends any more.
+async fn keep_state(mut states: watch::Receiver<State>, file: StateFile) {
+    let file = Arc::new(Mutex::new(file));
+    let mut look = Look::new(LOOK);
+    let mut told = false;
+    while states.changed().await.is_ok() {
+        let (file, state) = (Arc::clone(&file), states.borrow_and_update().clone());
+        let written = look.at(move || file.lock().unwrap_or_else(PoisonError::into_inner).write(state)).await;
+        let error = match written {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(blind) => Some(blind.to_string()),
+        };
+        if let Some(error) = error.filter(|_| !told) {
+            told = true;
             tracing::warn!("cannot keep state ({error}): after a restart, findings count from then");
-            self.file = None;
         }
     }
 }
@@ -393,5 +412,21 @@ impl Health {
         let dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let late = self.since_beat();
         dead.or_else(|| (late > 3 * TICK).then(|| format!("the last diagnosis was {} s ago", late.as_secs())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_whose_observer_died_or_whose_diagnosis_hangs_is_unwell() {
+        let health = Health::default();
+        health.beat();
+        assert_eq!(health.unwell(), None);
+        health.died("the observer of units");
+        assert_eq!(health.unwell().unwrap(), "the observer of units has died");
+        let late = Health { started: Instant::now().checked_sub(4 * TICK).unwrap(), ..Health::default() };
+        assert_eq!(late.unwell().unwrap(), "the last diagnosis was 120 s ago");
     }
 }

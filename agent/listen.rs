@@ -12,11 +12,13 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 /// Connections at a time; further ones wait in the kernel's backlog.
-const CONNECTIONS: usize = 64;
-/// For a request's header to arrive. An idle connection is closed after it, too: a client that comes again connects again.
-const HEADER: Duration = Duration::from_secs(20);
-/// A client that takes its answer slower than this holds its place from others.
+const CONNECTIONS: usize = 128;
+/// For a request's header to arrive, and for an idle connection to be used again: longer than the minute between two scrapes.
+const HEADER: Duration = Duration::from_secs(65);
+/// After this a connection is asked to end with the answer it is at, and after [`LAST_ANSWER`] more it is cut: a client that takes
+/// its answer slower holds its place from others.
 const CONNECTION: Duration = Duration::from_mins(5);
+const LAST_ANSWER: Duration = Duration::from_secs(20);
 /// Bytes of a connection's buffer, so also of the longest header.
 const BUFFER: usize = 16 << 10;
 
@@ -29,7 +31,7 @@ pub async fn serve(listener: TcpListener, router: Router) {
             Ok((stream, _)) => {
                 let router = router.clone();
                 tokio::spawn(async move {
-                    let _ = timeout(CONNECTION, answer(stream, router)).await;
+                    answer(stream, router).await;
                     drop(place);
                 });
             }
@@ -44,12 +46,18 @@ pub async fn serve(listener: TcpListener, router: Router) {
 
 async fn answer(stream: TcpStream, router: Router) {
     let _ = stream.set_nodelay(true);
-    let served = http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER)
         .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
-        .await;
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    let served = if let Ok(served) = timeout(CONNECTION, connection.as_mut()).await {
+        served
+    } else {
+        connection.as_mut().graceful_shutdown();
+        timeout(LAST_ANSWER, connection).await.unwrap_or(Ok(()))
+    };
     if let Err(error) = served {
         tracing::debug!("connection: {error}");
     }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nodetriage::config::Config;
 use nodetriage::diagnose::{Report, diagnose};
-use nodetriage::facts::certificates::{Certificate, Place, PlaceState, Role};
+use nodetriage::facts::certificates::{Certificate, KeyState, Place, PlaceState, Role};
 use nodetriage::facts::{Blind, Certificates, Facts, Node, Observed, Sourced, Timestamp};
 use nodetriage::observe::host::Host;
 use nodetriage::observe::{certificates, kubelet};
@@ -60,6 +60,7 @@ impl Disk {
 
     fn write(&self, path: &str, content: impl AsRef<[u8]>) {
         fs::write(self.path(path), content).unwrap();
+        fs::set_permissions(self.path(path), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     fn observe(&self, paths: &[&str]) -> Facts {
@@ -181,11 +182,11 @@ fn a_certificate_is_read_in_every_form_that_go_reads() {
     let forms: BTreeMap<&str, String> = BTreeMap::from([
         ("certificate, key", good.file()),
         ("key, certificate", format!("{}{}", good.key, good.pem)),
-        ("certificate alone", good.pem.clone()),
-        ("no newline at the end", good.pem.trim_end().to_owned()),
-        ("text around", format!("Certificate:\n    Data: -----BEGIN nothing\n\n{}\nsubject=/CN=x\n", good.pem)),
+        ("certificate, key, certificate", format!("{}{}", good.file(), good.pem)),
+        ("no newline at the end", good.file().trim_end().to_owned()),
+        ("text around", format!("Certificate:\n    Data: -----BEGIN nothing\n\n{}\nsubject=/CN=x\n", good.file())),
         ("CRLF", good.file().replace('\n', "\r\n")),
-        ("base64 on one line", format!("-----BEGIN CERTIFICATE-----\n{digits}\n-----END CERTIFICATE-----\n")),
+        ("base64 on one line", format!("-----BEGIN CERTIFICATE-----\n{digits}\n-----END CERTIFICATE-----\n{}", good.key)),
         ("with its CA after it", format!("{}{}", good.file(), ca.pem)),
         ("a broken one before it", format!("-----BEGIN CERTIFICATE-----\nMIIB\n{}", good.file())),
         ("a broken one after it", format!("{}-----BEGIN CERTIFICATE-----\nMIIB\n", good.file())),
@@ -197,7 +198,7 @@ fn a_certificate_is_read_in_every_form_that_go_reads() {
         let disk = Disk::new();
         disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
         if text.is_empty() {
-            disk.write(CURRENT, [b"\xff\xfe\n".as_slice(), good.pem.as_bytes(), b"\xff"].concat());
+            disk.write(CURRENT, [b"\xff\xfe\n".as_slice(), good.file().as_bytes(), b"\xff"].concat());
         } else {
             disk.write(CURRENT, text);
         }
@@ -291,7 +292,7 @@ fn algorithms_of_openssl_are_checked_or_unknown_and_never_called_wrong() {
         facts.certificates_at = "2030-01-01T00:00:00Z".parse().unwrap();
         let trust = leaf(&facts, CURRENT).trust.as_ref().unwrap();
         let report = diagnose(&facts, &Config::default());
-        assert_eq!(findings(&report), Vec::<String>::new(), "{pair}");
+        assert!(!findings(&report).iter().any(|finding| finding.starts_with("certificate-untrusted")), "{pair}");
         if checked {
             assert_eq!(trust.verified, Observed::Known(true), "{pair}");
         } else {
@@ -343,12 +344,13 @@ fn dates_are_judged_to_the_second() {
         (-year, 0, Some("certificate-expiring-soon")),
         (-year, DAY, Some("certificate-expiring-soon")),
         (-year, 7 * DAY - 1, Some("certificate-expiring-soon")),
-        (-year, 7 * DAY, Some("certificate-expiring")),
-        (-year, 30 * DAY - 1, Some("certificate-expiring")),
-        (-year, 30 * DAY, None),
+        (-year, 7 * DAY, Some("certificate-rotation-overdue")),
+        (-year, 30 * DAY - 1, Some("certificate-rotation-overdue")),
+        (-year, 30 * DAY, Some("certificate-rotation-overdue")),
+        (-year, 41 * DAY, None),
         // The kubelet rotates at 70 to 90 % of the life.
         (-89 * DAY, 11 * DAY, None),
-        (-91 * DAY, 9 * DAY, Some("certificate-expiring")),
+        (-91 * DAY, 9 * DAY, Some("certificate-rotation-overdue")),
         (-DAY, 2 * 3600, Some("certificate-expiring-soon")),
         (-21 * 3600, 3 * 3600, None),
         (0, year, None),
@@ -545,7 +547,10 @@ fn a_static_pods_manifest_says_which_certificates_are_in_use() {
         "/etc/kubernetes/manifests/kube-apiserver.yaml",
         "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - command: [/usr/local/bin/kube-apiserver]\n    args: ['--tls-cert-file', /certs/tls.crt, --client-ca-file=/etc/kubernetes/pki/ca.crt]\n    volumeMounts:\n    - {name: tls, mountPath: /certs/}\n  volumes:\n  - {name: tls, hostPath: {path: /srv/tls}}\n",
     );
-    disk.write("/srv/tls/tls.crt", issue(&client_params(), &ca).file());
+    let mut params = CertificateParams::new(vec!["192.0.2.1".to_owned()]).unwrap();
+    params.distinguished_name = name("kube-apiserver", None);
+    life(&mut params, Duration::days(-10), Duration::days(355));
+    disk.write("/srv/tls/tls.crt", issue(&params, &ca).pem);
     disk.write("/etc/kubernetes/pki/apiserver.crt", &ended);
     let facts = disk.observe(&[]);
     let used = place(&facts, "/srv/tls/tls.crt");
@@ -553,6 +558,24 @@ fn a_static_pods_manifest_says_which_certificates_are_in_use() {
     assert_eq!(used.named_by.as_deref(), Some("/etc/kubernetes/manifests/kube-apiserver.yaml --tls-cert-file"));
     assert!(!place(&facts, "/etc/kubernetes/pki/apiserver.crt").in_use);
     assert_eq!(judged(&facts), Vec::<String>::new(), "what is not used is listed and never alarmed on");
+}
+
+#[test]
+fn a_workers_leftover_ca_is_listed_and_never_alarmed_on() {
+    let ca = ca("kubernetes");
+    let mut params = ca_params("older");
+    life(&mut params, Duration::days(-4000), Duration::days(-3));
+    let disk = Disk::new();
+    disk.write("/etc/kubernetes/pki/ca.crt", ca_with(params, &PKCS_ECDSA_P256_SHA256).pem);
+    disk.write("/srv/ca.crt", &ca.pem);
+    disk.write(
+        "/var/lib/kubelet/config.yaml",
+        "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nauthentication: {x509: {clientCAFile: /srv/ca.crt}}\n",
+    );
+    disk.write(CURRENT, issue(&client_params(), &ca).file());
+    let facts = disk.observe(&[]);
+    assert!(!place(&facts, "/etc/kubernetes/pki/ca.crt").in_use);
+    assert_eq!(judged(&facts), Vec::<String>::new());
 }
 
 #[test]
@@ -572,6 +595,178 @@ fn a_kubeconfigs_inline_certificate_is_told_with_its_line() {
     assert!(report.findings[0].summary.contains("expired 3 h ago, so the API server refuses the kubelet"), "{}", report.findings[0].summary);
     disk.kubeconfig("client-certificate-data: '!', client-key-data: '!'", "");
     assert_eq!(judged(&disk.observe(&[])), ["certificate-invalid /etc/kubernetes/kubelet.conf"]);
+}
+
+/// PKCS#8, as rcgen writes it, as the forms that OpenSSL and Go write: SEC 1 for EC.
+fn sec1(pkcs8: &str) -> String {
+    use base64::Engine as _;
+    use x509_parser::der_parser::der::parse_der;
+    let engine = base64::engine::general_purpose::STANDARD;
+    let der = engine.decode(pkcs8.lines().filter(|line| !line.starts_with("-----")).collect::<String>()).unwrap();
+    let (_, object) = parse_der(&der).unwrap();
+    let inner = object.as_sequence().unwrap()[2].as_slice().unwrap();
+    format!("-----BEGIN EC PRIVATE KEY-----\n{}\n-----END EC PRIVATE KEY-----\n", engine.encode(inner))
+}
+
+#[test]
+fn a_key_is_compared_by_its_public_half_in_every_kind() {
+    let ca = ca("kubernetes");
+    for algorithm in [&PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384, &PKCS_ED25519] {
+        let (one, two) = (issue_with(&client_params(), &ca, algorithm), issue_with(&client_params(), &ca, algorithm));
+        let mut keys = vec![(one.key.clone(), true), (two.key.clone(), false)];
+        if !std::ptr::eq(algorithm, &raw const PKCS_ED25519) {
+            keys.extend([(sec1(&one.key), true), (sec1(&two.key), false)]);
+        }
+        for (key, matches) in keys {
+            let disk = Disk::new();
+            disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+            disk.write(CURRENT, format!("{}{key}", one.pem));
+            let facts = disk.observe(&[]);
+            let found = place(&facts, CURRENT).key.as_ref().unwrap();
+            assert!(matches!(&found.state, KeyState::Found { matches: Observed::Known(known), .. } if *known == matches), "{algorithm:?}: {found:?}");
+            let expected = if matches { Vec::new() } else { vec![format!("certificate-key-mismatch {CURRENT}")] };
+            assert_eq!(judged(&facts), expected);
+        }
+    }
+}
+
+/// kubeadm's own keys are PKCS#1, and a certificate and its key lie in two files.
+#[test]
+fn an_rsa_key_beside_its_certificate_is_compared() {
+    let disk = Disk::new();
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/trees/kubeadm-control-plane-healthy.tar.gz");
+    let unpacked = std::process::Command::new("tar").arg("xzf").arg(tree).arg("-C").arg(&disk.0).status().unwrap();
+    assert!(unpacked.success());
+    let check = |file: &str, expected: bool| {
+        let facts = disk.observe(&[]);
+        let key = place(&facts, file).key.as_ref().unwrap_or_else(|| panic!("{file} has a key"));
+        assert!(matches!(&key.state, KeyState::Found { matches: Observed::Known(known), .. } if *known == expected), "{file}: {key:?}");
+    };
+    for file in ["ca.crt", "apiserver.crt", "etcd/server.crt", "front-proxy-client.crt"] {
+        check(&format!("/etc/kubernetes/pki/{file}"), true);
+    }
+    check("/etc/kubernetes/kubelet.conf", true);
+    check("/etc/kubernetes/admin.conf", true);
+    fs::copy(disk.path("/etc/kubernetes/pki/sa.key"), disk.path("/etc/kubernetes/pki/apiserver.key")).unwrap();
+    check("/etc/kubernetes/pki/apiserver.crt", false);
+}
+
+#[test]
+fn a_key_that_no_program_could_use_is_told() {
+    let ca = ca("kubernetes");
+    let client = issue(&client_params(), &ca);
+    for (key, expected) in [
+        ("", "no whole PEM block PRIVATE KEY"),
+        ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "damaged"),
+        ("-----BEGIN PRIVATE KEY-----\n!\n-----END PRIVATE KEY-----\n", "not base64"),
+        ("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n", "encrypted"),
+        (&client.key[..60], "no whole PEM block PRIVATE KEY"),
+    ] {
+        let disk = Disk::new();
+        disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+        disk.write(CURRENT, format!("{}{key}", client.pem));
+        let facts = disk.observe(&[]);
+        let KeyState::Invalid(why) = &place(&facts, CURRENT).key.as_ref().unwrap().state else { panic!("{expected}") };
+        assert!(why.contains(expected), "{why}");
+        assert_eq!(judged(&facts), [format!("certificate-key-mismatch {CURRENT}")]);
+    }
+}
+
+#[test]
+fn a_key_that_others_can_read_is_told() {
+    let ca = ca("kubernetes");
+    let disk = Disk::new();
+    disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+    disk.write(CURRENT, issue(&client_params(), &ca).file());
+    for (mode, exposed) in [(0o600, false), (0o400, false), (0o604, true), (0o602, true), (0o644, true)] {
+        fs::set_permissions(disk.path(CURRENT), fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(!judged(&disk.observe(&[])).is_empty(), exposed, "{mode:o}");
+    }
+}
+
+#[test]
+fn usages_are_judged_by_role() {
+    use rcgen::ExtendedKeyUsagePurpose::{Any, ClientAuth, CodeSigning, ServerAuth};
+    let ca = ca("kubernetes");
+    for (usages, expected) in [
+        (vec![], None),
+        (vec![ClientAuth], None),
+        (vec![ServerAuth, ClientAuth], None),
+        (vec![Any], None),
+        (vec![ServerAuth], Some("certificate-wrong-usage")),
+        (vec![CodeSigning], Some("certificate-wrong-usage")),
+    ] {
+        let mut params = client_params();
+        params.extended_key_usages = usages;
+        let disk = Disk::new();
+        disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+        disk.write(CURRENT, issue(&params, &ca).file());
+        let found: Vec<_> = expected.map(|code| format!("{code} {CURRENT}")).into_iter().collect();
+        assert_eq!(judged(&disk.observe(&[])), found);
+    }
+}
+
+#[test]
+fn an_api_servers_certificate_names_what_it_is_called_by() {
+    let ca = ca("kubernetes");
+    for (names, called, missing) in [
+        (vec!["192.0.2.1", "10.0.0.1"], "10.0.0.1", false),
+        (vec!["192.0.2.1", "fd00::1"], "fd00:0:0:0:0:0:0:1", false),
+        (vec!["192.0.2.1"], "10.0.0.1", true),
+        (vec!["10.0.0.1"], "10.0.0.1", true),
+        (vec!["192.0.2.1", "node1"], "10.0.0.1", true),
+    ] {
+        let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        params.distinguished_name = name("kube-apiserver", None);
+        life(&mut params, Duration::days(-10), Duration::days(355));
+        let disk = Disk::new();
+        disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+        disk.write(CURRENT, issue(&client_params(), &ca).file());
+        disk.write("/etc/kubernetes/pki/apiserver.crt", issue(&params, &ca).pem);
+        disk.write(
+            "/etc/kubernetes/manifests/kube-apiserver.yaml",
+            format!("spec: {{containers: [{{command: [kube-apiserver, --advertise-address={called}, --tls-cert-file=/etc/kubernetes/pki/apiserver.crt]}}]}}"),
+        );
+        let expected: Vec<_> = missing.then(|| "certificate-address-missing /etc/kubernetes/pki/apiserver.crt".to_owned()).into_iter().collect();
+        assert_eq!(judged(&disk.observe(&[])), expected, "{names:?} called {called}");
+    }
+}
+
+#[test]
+fn a_control_plane_whose_certificates_have_all_expired_gets_one_answer() {
+    let disk = Disk::new();
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/trees/kubeadm-control-plane-expired.tar.gz");
+    assert!(std::process::Command::new("tar").arg("xzf").arg(tree).arg("-C").arg(&disk.0).status().unwrap().success());
+    let report = diagnose(&disk.observe(&[]), &Config::default());
+    assert_eq!(findings(&report), ["certificate-expired /etc/kubernetes/kubelet.conf"]);
+    let finding = report.findings.iter().find(|finding| finding.code == "certificate-expired").unwrap();
+    assert_eq!(finding.evidence.len(), 12, "{:#?}", finding.evidence);
+    let order: Vec<_> = ["kubeadm certs renew all", "kubeadm kubeconfig user", "systemctl restart kubelet", "crictl stopp"]
+        .iter()
+        .map(|step| finding.remedy.iter().position(|command| command.contains(step)))
+        .collect();
+    assert_eq!(order, [Some(0), Some(1), Some(2), Some(3)], "{:#?}", finding.remedy);
+}
+
+#[test]
+fn k3s_keeps_its_certificates_elsewhere_and_renews_them_at_a_restart() {
+    let (clients, servers) = (ca("k3s-client-ca"), ca("k3s-server-ca"));
+    let mut params = client_params();
+    life(&mut params, Duration::days(-365), Duration::days(-1));
+    let disk = Disk::new();
+    fs::remove_file(disk.path("/etc/kubernetes/kubelet.conf")).unwrap();
+    let base = "/var/lib/rancher/k3s";
+    disk.write(&format!("{base}/agent/client-ca.crt"), &clients.pem);
+    disk.write(&format!("{base}/agent/server-ca.crt"), &servers.pem);
+    disk.write(&format!("{base}/agent/client-kubelet.crt"), issue(&params, &clients).pem);
+    params.distinguished_name = name("node1", None);
+    params.subject_alt_names = vec![rcgen::SanType::DnsName("node1".try_into().unwrap())];
+    disk.write(&format!("{base}/agent/serving-kubelet.crt"), issue(&params, &servers).pem);
+    let report = diagnose(&disk.observe(&[]), &Config::default());
+    assert_eq!(findings(&report), [format!("certificate-expired {base}/agent/client-kubelet.crt")], "one restart mends both");
+    let finding = report.findings.iter().find(|finding| finding.code == "certificate-expired").unwrap();
+    assert_eq!(finding.remedy, ["systemctl restart k3s-agent"]);
+    assert!(finding.summary.starts_with("the kubelet's client certificate expired 24 h ago, with another of this node"), "{}", finding.summary);
 }
 
 #[test]

@@ -132,14 +132,13 @@ image() {
 # The DaemonSet's user, capabilities and mounts, by runc, on a lab node. Its
 # secrets belong to a service of its own, so that only CAP_DAC_READ_SEARCH reads them.
 pod() {
-    local report=$work/report.json port address pid
+    local report=$work/report.json address pid
     chmod 0700 "$node/root/etc/kubernetes/pki" "$node/root/var/lib/kubelet/pki"
     chown -R 1234:1234 "$node/root/etc/kubernetes/pki" "$node/root/var/lib/kubelet/pki"
     in_pod check --root /host --node-name node1 --output json > "$report" 2> "$work/stderr" || { cat "$work/stderr" "$report"; fail "a healthy node is not healthy to the pod"; }
     jq -e '.unknown == []' "$report" >/dev/null || { jq .unknown "$report"; fail "the pod cannot see what its manifest mounts"; }
 
-    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-    address=127.0.0.1:$port
+    address=$(cat "$node/address"):20258
     in_pod serve --root /host --node-name node1 --listen "$address" 2> "$work/stderr" &
     pid=$!
     until_true 10 "the pod is ready" curl -fsS -o /dev/null "http://$address/readyz" 2>/dev/null
@@ -161,7 +160,7 @@ pod() {
 
 in_pod() {
     python3 tests/sandbox.py "$work/manifests.json" "$work/bundle/rootfs" "$node/host" "$@" > "$work/bundle/config.json"
-    runc --root "$work/runc" run --bundle "$work/bundle" nodetriage
+    nsenter --target "$(cat "$node/pid")" --uts --net runc --root "$work/runc" run --bundle "$work/bundle" nodetriage
 }
 
 tests/lab/boot trixie "$lab"

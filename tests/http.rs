@@ -271,6 +271,12 @@ async fn the_node_in_one_line_by_its_verdict() {
     agent.publish.send_replace(Some(snapshot(&blind)));
     let unknown = agent.get("/node").await;
     assert_eq!((unknown.status, unknown.body.as_str()), (200, "unknown: nothing wrong was seen, but not everything could be seen\n"));
+    let mut no_node = common::worker();
+    no_node["node"]["signs"] = json!([]);
+    no_node["units"]["known"]["units"] = json!([]);
+    agent.publish.send_replace(Some(snapshot(&no_node)));
+    let other = agent.get("/node").await;
+    assert!(other.body.starts_with("healthy: this machine shows no sign of being a Kubernetes node"), "{}", other.body);
 }
 
 #[tokio::test]

@@ -2,12 +2,22 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use nodetriage::observe::journal::export;
+use nodetriage::checks;
+use nodetriage::config::Config;
+use nodetriage::diagnose::diagnose;
+use nodetriage::facts::{Facts, Journal, Node, Observed, Timestamp};
+use nodetriage::observe::board::Board;
+use nodetriage::observe::host::Host;
 use nodetriage::observe::journal::file::Direction;
-use nodetriage::observe::journal::reader::{Filter, Reader};
+use nodetriage::observe::journal::format::Id;
+use nodetriage::observe::journal::reader::{Cursor, Filter, Place, Reader, Walk};
+use nodetriage::observe::journal::{self, export};
 
 /// Unpacks tests/data/journal/NAME.tar.xz, with the crate that the reader itself uses.
 fn sample(name: &str) -> PathBuf {
@@ -50,9 +60,8 @@ fn export(reader: &mut Reader, filter: &Filter, direction: Direction) -> Vec<Vec
 
 #[test]
 fn every_variant_reads_exactly_as_journalctl_reads_it() {
-    let dir = sample("variants");
-    let samples = files(&dir, "journal");
-    assert!(samples.len() >= 8, "{samples:?}");
+    let samples = [files(&sample("variants"), "journal"), files(&sample("journald"), "journal")].concat();
+    assert!(samples.len() >= 20, "{samples:?}");
     for path in samples {
         let golden = fs::read(path.with_extension("export")).unwrap();
         let mut reader = reader(std::slice::from_ref(&path));
@@ -65,10 +74,312 @@ fn every_variant_reads_exactly_as_journalctl_reads_it() {
     }
 }
 
+/// The entries of an export, each with its lines.
+fn golden_entries(path: &Path) -> Vec<Vec<u8>> {
+    let golden = fs::read(path.with_extension("export")).unwrap();
+    let starts: Vec<usize> = (0..golden.len()).filter(|at| golden[*at..].starts_with(b"__CURSOR=")).chain([golden.len()]).collect();
+    starts.windows(2).map(|pair| golden[pair[0]..pair[1]].to_vec()).collect()
+}
+
+fn first_line(entry: &[u8], field: &str) -> String {
+    let text = String::from_utf8_lossy(entry).into_owned();
+    text.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_else(|| panic!("no {field}")).to_owned()
+}
+
+fn next(walk: &mut Walk, reader: &mut Reader) -> Option<Vec<u8>> {
+    let file = walk.next(reader)?;
+    let mut out = Vec::new();
+    export::entry(reader, file, &walk.entry, &mut out).unwrap();
+    Some(out)
+}
+
+#[test]
+fn every_entry_is_found_by_its_cursor_and_its_times() {
+    let dir = sample("variants");
+    for path in files(&dir, "journal") {
+        let entries = golden_entries(&path);
+        let mut reader = reader(std::slice::from_ref(&path));
+        for entry in entries.iter().step_by(7) {
+            let text = first_line(entry, "__CURSOR=");
+            let cursor = Cursor::parse(&text).unwrap();
+            assert_eq!(cursor.to_string(), text);
+            let elsewhere = Cursor { seqnum_id: Id::default(), ..cursor };
+            let unknown_boot = Cursor { boot_id: Id::default(), ..elsewhere };
+            for place in [
+                Place::Cursor(cursor),
+                Place::Cursor(elsewhere),
+                Place::Cursor(unknown_boot),
+                Place::Realtime(cursor.realtime),
+                Place::Monotonic(cursor.boot_id, cursor.monotonic),
+            ] {
+                for direction in [Direction::Forward, Direction::Backward] {
+                    let mut walk = reader.walk(&Filter::All, direction);
+                    walk.seek(&mut reader, &place);
+                    assert_eq!(next(&mut walk, &mut reader).as_ref(), Some(entry), "{}: {place:?} {direction:?}", path.display());
+                }
+            }
+        }
+        let mut walk = reader.walk(&Filter::All, Direction::Forward);
+        walk.seek(&mut reader, &Place::Realtime(u64::MAX));
+        assert_eq!(next(&mut walk, &mut reader), None);
+        walk.seek(&mut reader, &Place::Realtime(0));
+        assert_eq!(next(&mut walk, &mut reader).as_ref(), entries.first());
+    }
+}
+
+#[test]
+fn a_filter_finds_what_reading_everything_finds() {
+    let dir = sample("variants");
+    let has =
+        |entry: &[u8], line: &str| entry.windows(line.len() + 2).any(|w| w[0] == b'\n' && &w[1..=line.len()] == line.as_bytes() && w[line.len() + 1] == b'\n');
+    let (unit, kernel, boot) = ("_SYSTEMD_UNIT=kubelet.service", "_TRANSPORT=kernel", "_BOOT_ID=1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b");
+    let field = |line: &str| Filter::Field(line.as_bytes().to_vec());
+    for path in files(&dir, "journal") {
+        let entries = golden_entries(&path);
+        let mut reader = reader(std::slice::from_ref(&path));
+        let filter = Filter::And(vec![field(boot), Filter::Or(vec![field(unit), field(kernel), field("TAGS=first and last")])]);
+        let expected: Vec<_> = entries.iter().filter(|e| has(e, boot) && (has(e, unit) || has(e, kernel) || has(e, "TAGS=first and last"))).cloned().collect();
+        assert!(expected.len() > 10);
+        assert_eq!(export(&mut reader, &filter, Direction::Forward), expected, "{}", path.display());
+        let mut backward = export(&mut reader, &filter, Direction::Backward);
+        backward.reverse();
+        assert_eq!(backward, expected, "{} backward", path.display());
+        assert!(export(&mut reader, &field("_SYSTEMD_UNIT=nosuch.service"), Direction::Forward).is_empty());
+    }
+}
+
+#[test]
+fn many_files_are_one_journal() {
+    let dir = sample("variants");
+    let paths = files(&dir, "journal");
+    // All of them hold the same entries: each is shown once, in the order of time.
+    let mut together = reader(&paths);
+    let all = export(&mut together, &Filter::All, Direction::Forward);
+    let times: Vec<u64> = all.iter().map(|entry| first_line(entry, "__REALTIME_TIMESTAMP=").parse().unwrap()).collect();
+    assert_eq!(times.len(), golden_entries(&paths[0]).len());
+    assert!(times.is_sorted());
+    let boots = together.boots();
+    assert_eq!(boots.iter().map(|boot| boot.id.to_string()).collect::<Vec<_>>(), ["0a", "1b", "2c"].map(|byte| byte.repeat(16)));
+    assert_eq!((boots[0].first, boots[2].last), (times[0], *times.last().unwrap()));
+    assert_eq!(together.newest_boot(), Some(boots[2].id));
+}
+
 fn assert_same(ours: &[u8], golden: &[u8], path: &Path) {
     if ours != golden {
         let at = ours.iter().zip(golden).position(|(a, b)| a != b).unwrap_or(ours.len().min(golden.len()));
         let around = |bytes: &[u8]| String::from_utf8_lossy(&bytes[at.saturating_sub(80).min(bytes.len())..(at + 80).min(bytes.len())]).into_owned();
         panic!("{} differs at byte {at}:\n  ours       {}\n  journalctl {}", path.display(), around(ours), around(golden));
     }
+}
+
+/// A node whose disk holds that journal and nothing else.
+fn node(journal: &Path) -> Host {
+    let root = journal.with_extension("root");
+    let directory = root.join("var/log/journal/7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f");
+    fs::create_dir_all(&directory).unwrap();
+    fs::copy(journal, directory.join("system.journal")).unwrap();
+    Host::open(&root).unwrap()
+}
+
+fn look(host: &Host) -> Journal {
+    journal::observe(host, &Config::default(), &checks::signals()).unwrap()
+}
+
+/// What the checks of log lines say of a node that has this journal.
+fn codes(journal: Journal) -> Vec<String> {
+    let now = journal.until.unwrap();
+    let mut facts = Facts::unobserved(now, Node { signs: vec!["/etc/kubernetes/kubelet.conf".to_owned()], ..Node::default() });
+    facts.journal = Observed::Known(journal);
+    diagnose(&facts, &Config::default()).findings.into_iter().map(|finding| finding.code).collect()
+}
+
+#[test]
+fn recorded_logs_are_judged() {
+    // Name, codes, and what the last words must hold; nothing may be said of the healthy ones.
+    let cases: [(&str, &[&str], &str); 22] = [
+        ("kubelet-1.36.2-healthy-v0", &[], ""),
+        ("kubelet-1.36.2-standalone-healthy", &[], ""),
+        ("kube-proxy-1.36.2-healthy", &[], ""),
+        ("kubelet-1.36.2-flag-unknown", &["kubelet-flag-unknown"], "unknown flag: --network-plugin"),
+        ("kubelet-1.20.2-flag-unknown", &["kubelet-flag-unknown"], "server.go:156] unknown flag: --network-plugin-mtu-x"),
+        ("kubelet-1.36.2-pleg-runtime-hangs", &["kubelet-pleg-unhealthy"], "Container garbage collection failed"),
+        // The runtime came back, but the last line says that it is down again.
+        ("kubelet-1.36.2-timeline", &[], "container runtime is down"),
+        ("kubelet-1.20.2-ca-missing", &[], "unable to load client CA file /etc/kubernetes/pki/nosuch.crt"),
+        ("kubelet-1.20.2-config-missing", &[], "failed to load Kubelet config file /var/lib/kubelet/nosuch-config.yaml"),
+        ("kubelet-1.20.2-swap-on", &[], "running with swap on is not supported"),
+        ("kubelet-1.36.2-ca-missing", &[], "failed to run Kubelet: open /etc/kubernetes/pki/nosuch.crt"),
+        ("kubelet-1.36.2-cert-expired-kubeadm", &[], "unable to load bootstrap kubeconfig"),
+        ("kubelet-1.36.2-config-missing", &[], "failed to load kubelet config file, path: /var/lib/kubelet/nosuch-config.yaml"),
+        ("kubelet-1.36.2-feature-gate-unknown", &[], ""),
+        ("kubelet-1.36.2-inotify-instances", &[], "inotify_init: too many open files"),
+        ("kubelet-1.36.2-kubelet-cri-socket-missing", &[], "validate CRI v1 runtime API for endpoint"),
+        ("kubelet-1.36.2-port-10250-in-use", &[], "listen tcp 0.0.0.0:10250: bind: address already in use"),
+        ("kubelet-1.36.2-protect-kernel-defaults", &[], "invalid kernel flag: kernel/panic, expected value: 10"),
+        ("kubelet-1.36.2-swap-on", &[], "failed to run Kubelet: running with swap on is not supported"),
+        ("kube-proxy-1.36.2-config-missing", &[], "open /var/lib/kube-proxy/config.conf: no such file or directory"),
+        ("kube-proxy-1.36.2-iptables-missing", &[], "iptables is not available on this host"),
+        ("kube-proxy-1.20.2-config-bad-yaml", &[], "yaml: line 3: did not find expected ',' or ']'"),
+    ];
+    let dir = sample("corpus");
+    assert_eq!(files(&dir, "journal").len(), cases.len(), "a recorded log without an expectation");
+    for (name, expected, words) in cases {
+        let journal = look(&node(&dir.join(format!("{name}.journal"))));
+        let unit = if name.starts_with("kubelet") { "kubelet.service" } else { "kube-proxy.service" };
+        let last = journal.last_words.get(unit).and_then(|words| words.last()).map_or("", |line| line.message.as_str()).to_owned();
+        let artefact = ["rlimit", "oom score", "oom_score_adj"].iter().any(|artefact| last.contains(artefact));
+        assert!(if words.is_empty() { last.is_empty() || artefact } else { last.contains(words) }, "{name}: last words {last:?}");
+        assert_eq!(codes(journal), expected, "{name}");
+    }
+}
+
+/// The same numbers on every machine (xorshift64*).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % end.max(1)
+    }
+}
+
+/// Damages a file where it is used; gives back what stood there.
+fn damage(file: &File, used: u64, size: u64, dice: &mut Dice) -> (u64, Vec<u8>) {
+    let tables = 3_800_000.min(used / 2);
+    let at = match dice.below(10) {
+        0..=1 => dice.below(272),
+        2..=3 => 272 + dice.below(tables),
+        _ => used - dice.below(used - tables),
+    };
+    let length = [1, 1, 4, 8, 8, 8, 64, 4096][usize::try_from(dice.below(8)).unwrap()].min(size - at);
+    let mut before = vec![0; usize::try_from(length).unwrap()];
+    file.read_exact_at(&mut before, at).unwrap();
+    let mut after = before.clone();
+    match dice.below(6) {
+        0 => after.fill(0),
+        1 => after.fill(0xff),
+        2 => after.iter_mut().for_each(|byte| *byte ^= 1 << dice.below(8)),
+        3 => after.iter_mut().for_each(|byte| *byte = u8::try_from(dice.below(256)).unwrap()),
+        _ => {
+            // A number that could be an offset, a size or a count.
+            let number = [at & !7, used & !7, size, 16, 1 << 40, u64::MAX, 3, at.saturating_sub(4096) & !7][usize::try_from(dice.below(8)).unwrap()];
+            let aligned = at & !7;
+            before = vec![0; 8];
+            after = number.to_le_bytes().to_vec();
+            file.read_exact_at(&mut before, aligned).unwrap();
+            file.write_all_at(&after, aligned).unwrap();
+            return (aligned, before);
+        }
+    }
+    file.write_all_at(&after, at).unwrap();
+    (at, before)
+}
+
+/// Reads a damaged file in every way there is; how many entries were read.
+fn read_all(path: &Path) -> usize {
+    let mut reader = Reader::default();
+    if reader.add(File::open(path).unwrap(), path.display().to_string()).is_err() {
+        return 0;
+    }
+    let kubelet = Filter::field("_SYSTEMD_UNIT", "kubelet.service");
+    let boot = Filter::field("_BOOT_ID", &"1b".repeat(16));
+    let both = Filter::And(vec![boot, Filter::Or(vec![kubelet, Filter::field("_TRANSPORT", "kernel")])]);
+    let forward = export(&mut reader, &Filter::All, Direction::Forward);
+    let backward = export(&mut reader, &Filter::All, Direction::Backward);
+    let some = export(&mut reader, &both, Direction::Forward);
+    let boots = reader.boots();
+    let mut walk = reader.walk(&Filter::All, Direction::Forward);
+    for boot in &boots {
+        walk.seek(&mut reader, &Place::Monotonic(boot.id, boot.last.saturating_sub(boot.first)));
+        let _ = next(&mut walk, &mut reader);
+    }
+    let bytes: usize = forward.iter().chain(&backward).chain(&some).map(Vec::len).sum();
+    assert!(forward.len() <= 2_000_000 && bytes < 200 << 20, "{} entries, {bytes} bytes", forward.len());
+    forward.len()
+}
+
+/// `NODETRIAGE_MUTATIONS=100000` for a longer run.
+#[test]
+fn no_damage_makes_the_reader_panic_hang_or_grow() {
+    let rounds = std::env::var("NODETRIAGE_MUTATIONS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(2000);
+    let dir = sample("variants");
+    let names = ["bookworm-0", "forky-compact1-keyed1-zstd", "forky-compact0-keyed1-lz4", "forky-compact1-keyed0-xz"];
+    let mut dice = Dice(0x006a_6f75_726e_616c);
+    let (mut survived, mut whole, start) = (0, 0, Instant::now());
+    for round in 0..rounds {
+        let path = dir.join(format!("{}.journal", names[round % names.len()]));
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        let size = file.metadata().unwrap().len();
+        let mut tail = [0; 8];
+        file.read_exact_at(&mut tail, 136).unwrap();
+        let used = (u64::from_le_bytes(tail) + 4096).min(size - 4096);
+        let wounds: Vec<_> = (0..=dice.below(3)).map(|_| damage(&file, used, size, &mut dice)).collect();
+        let cut = (dice.below(8) == 0).then(|| dice.below(size));
+        let path = match cut {
+            None => path,
+            Some(cut) => {
+                let short = path.with_extension("short");
+                fs::copy(&path, &short).unwrap();
+                File::options().write(true).open(&short).unwrap().set_len(cut).unwrap();
+                short
+            }
+        };
+        let began = Instant::now();
+        survived += read_all(&path);
+        whole += 100;
+        assert!(began.elapsed() < Duration::from_secs(20), "round {round}: {:?}", began.elapsed());
+        for (at, before) in wounds.iter().rev() {
+            file.write_all_at(before, *at).unwrap();
+        }
+    }
+    println!("{rounds} rounds in {:?}: {survived} of {whole} entries read", start.elapsed());
+    assert!(survived * 2 > whole, "a wound costs itself only, yet {survived} of {whole} entries were read");
+}
+
+#[test]
+fn a_file_of_a_later_systemd_is_refused_aloud_and_the_others_are_read() {
+    let dir = sample("corpus");
+    let host = node(&dir.join("kubelet-1.36.2-ca-missing.journal"));
+    let directory = dir.join("kubelet-1.36.2-ca-missing.root/var/log/journal/7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f");
+    let later = directory.join("user-1000.journal");
+    fs::copy(directory.join("system.journal"), &later).unwrap();
+    File::options().write(true).open(&later).unwrap().write_all_at(&[0x24, 0, 0, 0], 12).unwrap();
+    fs::write(directory.join("system@broken.journal"), "no journal at all, yet of that name").unwrap();
+    fs::write(directory.join("system@begun.journal"), "").unwrap();
+    let journal = look(&host);
+    assert_eq!(journal.files, 1);
+    assert!(journal.last_words["kubelet.service"].last().unwrap().message.contains("nosuch.crt"));
+    let reasons: Vec<_> = journal.unreadable.iter().map(|blind| blind.reason.as_str()).collect();
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert!(reasons[0].ends_with("system@broken.journal: damaged: not a journal file"), "{reasons:?}");
+    assert!(reasons[1].contains("user-1000.journal: written by a later systemd") && reasons[1].contains("0x20"), "{reasons:?}");
+    assert_eq!(codes(journal), ["journal-unreadable", "journal-unreadable"]);
+    // With nothing else to read the domain is unknown, never healthy.
+    fs::remove_file(directory.join("system.journal")).unwrap();
+    let blind = journal::observe(&host, &Config::default(), &checks::signals()).unwrap_err();
+    assert!(blind.grant.is_some(), "{blind:?}");
+}
+
+#[test]
+fn a_directory_that_appears_later_ends_the_blindness() {
+    let dir = sample("corpus");
+    let root = dir.join("later");
+    fs::create_dir_all(root.join("var/log")).unwrap();
+    let board = Arc::new(Board::new(Facts::unobserved(Timestamp::from_unix_seconds(0).unwrap(), Node::default())));
+    let (host, watched) = (Arc::new(Host::open(&root).unwrap()), Arc::clone(&board));
+    std::thread::spawn(move || journal::watch(&host, &Arc::new(Config::default()), &checks::signals(), &watched));
+    let wait = |what: &str, met: fn(&Observed<Journal>) -> bool| {
+        let start = Instant::now();
+        while !board.read(|facts| met(&facts.journal)) {
+            assert!(start.elapsed() < Duration::from_secs(30), "{what}: {:#?}", board.read(|facts| facts.journal.clone()));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    wait("no journal", |journal| journal.blind().is_some_and(|blind| blind.reason.contains("no journal in") && blind.grant.is_some()));
+    let machine = root.join("var/log/journal/7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f");
+    fs::create_dir_all(&machine).unwrap();
+    fs::copy(dir.join("kubelet-1.36.2-ca-missing.journal"), machine.join("system.journal")).unwrap();
+    wait("a journal", |journal| journal.known().is_some_and(|journal| journal.last_words.contains_key("kubelet.service")));
 }

@@ -135,4 +135,5 @@ for unit in kubelet containerd; do
 done
 install -D -m 0755 /dev/null "$tree/usr/bin/kubelet"
 echo node1 > "$tree/etc/hostname"
+echo "nameserver 192.0.2.53" > "$tree/etc/resolv.conf"
 echo 0123456789abcdef0123456789abcdef > "$tree/etc/machine-id"

@@ -1,5 +1,6 @@
 //! The kubelet's effective configuration, read from trees as nodes have them, from recorded files and from a live process.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
@@ -48,6 +49,39 @@ impl Tree {
 impl Drop for Tree {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Tree {
+    /// The healthy worker of the fixture nodes, with one text of a file replaced by another.
+    fn worker(name: &str, file: &str, old: &str, new: &str) -> Self {
+        let tree = Self::new(name, &[]);
+        let base = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/nodes/_worker/root/.");
+        assert!(Command::new("cp").arg("-a").arg(base).arg(&tree.0).status().unwrap().success());
+        let text = fs::read_to_string(tree.path(file)).unwrap();
+        assert!(text.contains(old), "{file} has no {old:?}");
+        fs::write(tree.path(file), text.replace(old, new)).unwrap();
+        tree
+    }
+
+    /// What the program finds: code → its commands.
+    fn findings(&self) -> BTreeMap<String, Vec<String>> {
+        let output = Command::new(env!("CARGO_BIN_EXE_nodetriage")).args(["--output", "json", "--node-name", "node1", "--root"]).arg(&self.0).output().unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let commands = |finding: &serde_json::Value| serde_json::from_value(finding["remedy"].clone()).unwrap();
+        report["findings"].as_array().unwrap().iter().map(|finding| (finding["code"].as_str().unwrap().to_owned(), commands(finding))).collect()
+    }
+
+    /// Runs a command of a report on this tree: the paths that are words of it are the tree's.
+    fn mend(&self, command: &str) {
+        let mut here = command.trim_end_matches(" && systemctl restart kubelet").to_owned();
+        for (before, dir) in [' ', '\''].into_iter().flat_map(|before| ["/etc/", "/var/lib/"].map(|dir| (before, dir))) {
+            here = here.replace(&format!("{before}{dir}"), &format!("{before}{}{dir}", self.0.display()));
+        }
+        assert_ne!(here, command, "no path of the tree is in it, so it would be run on this machine");
+        let command = here;
+        let done = Command::new("sh").args(["-ec", &command]).output().unwrap();
+        assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
     }
 }
 
@@ -150,6 +184,14 @@ fn a_flag_beats_a_drop_in_beats_the_file_beats_the_default() {
 }
 
 #[test]
+fn without_a_bus_the_unit_files_tell() {
+    let tree = with_unit("no-bus", "KUBELET_EXTRA_ARGS=--config=/etc/kubelet.yaml\n", &[("/etc/kubelet.yaml", HEAD)]);
+    let kubelet = observe::kubelet::observe(&tree.host(), &Observed::Unknown(Blind::new("no bus")));
+    assert_eq!(kubelet.command_line_source, "kubelet.service ExecStart");
+    assert_eq!(kubelet.config.unwrap().state, FileState::Valid);
+}
+
+#[test]
 fn eviction_thresholds_replace_or_merge_as_the_kubelet_has_it() {
     let only = configured("evict-only", &format!("{HEAD}evictionHard:\n  nodefs.available: 1Gi\n  memory.available: 0%\n"));
     assert_eq!(hard(&only), [("nodefs.available", ThresholdValue::Quantity(1 << 30), "/var/lib/kubelet/config.yaml:4")]);
@@ -175,11 +217,15 @@ fn eviction_thresholds_replace_or_merge_as_the_kubelet_has_it() {
 
 #[test]
 fn a_live_process_tells_its_own_flags_and_the_unit_where_they_were_written() {
-    let tree = Tree::new("live", &[("/etc/default/kubelet", "KUBELET_EXTRA_ARGS=--node-ip=192.0.2.7\n")]);
+    let secret = kubeconfig("https://192.0.2.1:6443", "");
+    let tree = Tree::new("live", &[("/etc/default/kubelet", "KUBELET_EXTRA_ARGS=--node-ip=192.0.2.7\n"), ("/kubelet.conf", &secret)]);
+    let kubelet_conf = tree.path("/kubelet.conf");
+    fs::set_permissions(&kubelet_conf, fs::Permissions::from_mode(0o640)).unwrap();
     let program = tree.path("kubelet");
     fs::write(&program, "#!/bin/sh\nread line\n").unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let mut child = Command::new(&program)
+        .arg(format!("--kubeconfig={}", kubelet_conf.display()))
         .args(["--config=/nowhere/live.yaml", "--node-ip=192.0.2.7", "--bootstrap-token", "abcdef.0123456789abcdef"])
         .stdin(Stdio::piped())
         .spawn()
@@ -209,6 +255,9 @@ fn a_live_process_tells_its_own_flags_and_the_unit_where_they_were_written() {
     let written = format!("{}:1 --node-ip", tree.path("/etc/default/kubelet").display());
     assert_eq!(from(&kubelet.flags["node-ip"]), (&"192.0.2.7".to_owned(), written.as_str()));
     assert_eq!(kubelet.config.as_ref().unwrap().state, FileState::Missing);
+    assert_eq!(kubelet.kubeconfig.as_ref().unwrap().file.state, FileState::Valid);
+    let seen: Vec<_> = kubelet.surroundings.permissions.iter().map(|file| (file.path.as_str(), file.mode, file.secret)).collect();
+    assert_eq!(seen, [(kubelet_conf.to_str().unwrap(), 0o640, true)]);
     assert!(!serde_json::to_string(&kubelet).unwrap().contains("abcdef"), "a token is in the facts");
 }
 
@@ -340,4 +389,88 @@ fn a_running_node_tells_its_swap_and_cgroups() {
     assert!(matches!(around.cgroup_version, Some(1 | 2)));
     let hostname = fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_lowercase();
     assert!(around.node_name.is_some_and(|name| name.value == hostname || name.source.ends_with("--hostname-override")));
+}
+
+#[test]
+fn the_commands_of_the_report_mend_what_they_are_for() {
+    let stub = "/run/systemd/resolve/stub-resolv.conf";
+    let resolved = |tree: &Tree| {
+        fs::create_dir_all(tree.path("/run/systemd/resolve")).unwrap();
+        fs::write(tree.path("/run/systemd/resolve/resolv.conf"), "nameserver 192.0.2.53\n").unwrap();
+        fs::write(tree.path(stub), "nameserver 127.0.0.53\n").unwrap();
+    };
+    let path = Tree::worker("mend-ca-path", CONFIG, "pki/ca.crt", "pki/CA (old).crt");
+    let file = Tree::worker("mend-ca-file", "/etc/kubernetes/pki/ca.crt", "-----BEGIN CERTIFICATE-----", "-----BEGIN NOTHING-----");
+    let plain = Tree::worker("mend-ca-plain", CONFIG, "pki/ca.crt", "pki/WRONG.crt");
+    let pods = Tree::worker("mend-static-pods", CONFIG, "/etc/kubernetes/manifests", "/etc/kubernetes/static pods");
+    let dns = Tree::worker("mend-dns", "/etc/resolv.conf", "192.0.2.53", "127.0.0.53");
+    let set = Tree::worker("mend-dns-set", CONFIG, "rotateCertificates", &format!("resolvConf: {stub}\nrotateCertificates"));
+    resolved(&dns);
+    resolved(&set);
+    let port = Tree::worker("mend-port", "/etc/kubernetes/kubelet.conf", ":6443", ":6553");
+    fs::write(port.path("/etc/kubernetes/admin.conf"), kubeconfig("https://192.0.2.1:6443", "")).unwrap();
+    for (tree, code) in [
+        (&file, "kubelet-client-ca-missing"),
+        (&plain, "kubelet-client-ca-missing"),
+        (&pods, "static-pod-path-missing"),
+        (&dns, "dns-forwarding-loop"),
+        (&set, "dns-forwarding-loop"),
+        (&port, "api-server-endpoint-mismatch"),
+    ] {
+        let before = tree.findings();
+        let commands = before.get(code).unwrap_or_else(|| panic!("{}: {code} is not among {before:?}", tree.0.display()));
+        tree.mend(&commands[0]);
+        assert!(!tree.findings().contains_key(code), "{code} is not mended by {}", commands[0]);
+    }
+    // A path that a shell or sed would take for something else is left to the editor.
+    let careful = &path.findings()["kubelet-client-ca-missing"][0];
+    assert_eq!(careful, "vi +9 /var/lib/kubelet/config.yaml && systemctl restart kubelet");
+}
+
+#[test]
+fn the_command_for_fstab_switches_off_swap_and_nothing_else() {
+    let fstab = "# /etc/fstab\nUUID=1 / ext4 defaults 0 1\n/swap.img\tnone\tswap\tsw\t0\t0\n#/old none swap sw 0 0\n/dev/sdb1 /swap ext4 defaults 0 2\n";
+    let tree = Tree::new("fstab", &[("/etc/fstab", fstab)]);
+    let golden = include_str!("nodes/kubelet-swap-blocks/report.json");
+    let report: serde_json::Value = serde_json::from_str(golden).unwrap();
+    let commands = report["findings"][0]["remedy"].as_array().unwrap();
+    let command = commands.iter().filter_map(|command| command.as_str()).find(|command| command.contains("fstab")).unwrap();
+    tree.mend(command);
+    let expected = fstab.replace("/swap.img", "# /swap.img");
+    assert_eq!(fs::read_to_string(tree.path("/etc/fstab")).unwrap(), expected);
+    tree.mend(command);
+    assert_eq!(fs::read_to_string(tree.path("/etc/fstab")).unwrap(), expected, "twice is once");
+}
+
+/// Lines of real kubelets (1.36.2 and 1.20.2), and a healthy kubelet's whole log.
+#[test]
+fn the_kubelets_own_words_are_recognised_and_a_healthy_kubelets_are_not() {
+    let counts = |code: &str, line: &str| {
+        let signals = nodetriage::checks::get(code).unwrap().signals;
+        assert!(!signals.is_empty(), "{code}");
+        signals.iter().any(|signal| regex::bytes::RegexBuilder::new(signal.pattern).unicode(false).build().unwrap().is_match(line.as_bytes()))
+    };
+    for (code, line) in [
+        (
+            "kubelet-port-in-use",
+            r#"E1123 18:06:56.534130     507 server.go:209] "Failed to listen and serve" err="listen tcp 0.0.0.0:10250: bind: address already in use""#,
+        ),
+        (
+            "kubelet-port-in-use",
+            r#"E1123 18:07:00.127901     524 server.go:951] "Failed to start healthz server" err="listen tcp 127.0.0.1:10248: bind: address already in use""#,
+        ),
+        (
+            "cgroup-v1-refused",
+            r#"E1123 18:06:37.528763     469 run.go:72] "command failed" err="failed to validate kubelet configuration, error: kubelet is configured to not run on a host using cgroup v1. cgroup v1 support is unsupported and will be removed in a future release, path: &TypeMeta{Kind:,APIVersion:,}""#,
+        ),
+        (
+            "kubelet-flag-unknown",
+            r#"E1123 18:02:38.105541     280 run.go:72] "command failed" err="failed to parse kubelet flag: unknown flag: --network-plugin""#,
+        ),
+        ("kubelet-flag-unknown", "F1123 18:50:31.929758    8710 server.go:156] unknown flag: --network-plugin-mtu-x"),
+    ] {
+        assert!(counts(code, line), "{code}: {line}");
+        let healthy = include_str!("data/logs/kubelet-1.36.2-healthy-v0.log");
+        assert_eq!(healthy.lines().find(|line| counts(code, line)), None, "{code}");
+    }
 }

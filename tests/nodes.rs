@@ -5,14 +5,14 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use common::merge;
+use common::{merge, private};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,6 +32,8 @@ struct Case {
     link: BTreeMap<String, String>,
     #[serde(default)]
     write: BTreeMap<String, String>,
+    #[serde(default)]
+    mode: BTreeMap<String, String>,
     #[serde(default)]
     replace: BTreeMap<String, BTreeMap<String, String>>,
     #[serde(default)]
@@ -105,6 +107,7 @@ fn disk(dir: &Path, case: &Case, root: &Path) {
         }
     }
     let below = |path: &str| root.join(path.trim_start_matches('/'));
+    private(root);
     for path in &case.remove {
         let path = below(path);
         assert!(path.symlink_metadata().is_ok(), "{} is not there to be removed", path.display());
@@ -126,6 +129,9 @@ fn disk(dir: &Path, case: &Case, root: &Path) {
         let _ = fs::remove_file(below(path));
         fs::create_dir_all(below(path).parent().unwrap()).unwrap();
         symlink(target, below(path)).unwrap();
+    }
+    for (path, mode) in &case.mode {
+        fs::set_permissions(below(path), fs::Permissions::from_mode(u32::from_str_radix(mode, 8).unwrap())).unwrap();
     }
 }
 

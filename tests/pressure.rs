@@ -1,6 +1,7 @@
 //! The kubelet's pressure arithmetic, case by case with the rule it comes from, and file systems that are really full, read-only or hung.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -200,7 +201,7 @@ fn a_tree_tells_nothing_of_pressure_and_says_so_once() {
 fn is_root() -> bool {
     let root = nix::unistd::geteuid().is_root() && Command::new("unshare").args(["-m", "-p", "-f", "true"]).status().is_ok_and(|status| status.success());
     if !root {
-        println!("left out: it needs root and namespaces of its own");
+        let _ = writeln!(std::io::stderr(), "left out: it needs root and namespaces of its own");
     }
     root
 }
@@ -327,6 +328,26 @@ fn the_node_s_pid_max_is_not_that_of_our_pid_namespace() {
     }
 }
 
+/// /proc/sys/net is the reader's own, also through the node's /proc.
+#[test]
+fn the_node_s_network_is_not_that_of_our_network_namespace() {
+    if !is_root() {
+        return;
+    }
+    let root = tree("network-namespace", "");
+    boot(&root, "/nodetriage observe > /out/own.json; unshare -n /nodetriage observe > /out/nested.json");
+    let seen = |name: &str, what: &str| {
+        let facts: Value = serde_json::from_slice(&fs::read(root.join(format!("out/{name}.json"))).unwrap()).unwrap();
+        facts["pressure"]["known"][what].clone()
+    };
+    let forwards = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap().trim() == "1";
+    assert_eq!(seen("own", "ipv4_forwarding"), json!({ "known": forwards }));
+    for what in ["ipv4_forwarding", "conntrack"] {
+        assert_eq!(seen("nested", what)["unknown"]["grant"], "hostNetwork: true", "{}", seen("nested", what));
+    }
+    assert!(seen("nested", "file_handles")["known"]["most"].as_u64().unwrap() > 0, "what is the whole machine's is known from anywhere");
+}
+
 /// A FUSE file system whose server never answers. It answers with an error when dropped.
 struct Hung {
     at: PathBuf,
@@ -362,7 +383,7 @@ fn a_hung_file_system_is_unknown_and_delays_nothing_else() {
     }
     let at = scratch("hung");
     let Some(mut hung) = Hung::mount(at.clone()) else {
-        println!("left out: no FUSE");
+        let _ = writeln!(std::io::stderr(), "left out: no FUSE");
         return;
     };
     let facts: Facts = serde_json::from_value(observe(&tree("hung-node", ""))).unwrap();

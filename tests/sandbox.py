@@ -2,8 +2,9 @@
 
 sandbox.py MANIFEST.json ROOTFS HOSTROOT ARG... > config.json
 
-HOSTROOT stands for the node's file system: hostPath P is HOSTROOT/P. What a pod has beyond this (its own network,
-the resource limits, the seccomp profile) is left out: this checks user, capabilities, no_new_privs and mounts.
+HOSTROOT stands for the node's file system: hostPath P is HOSTROOT/P. hostNetwork shares the network and the host name with
+whoever starts it. What a pod has beyond this (the resource limits, the seccomp profile) is left out: this checks user,
+capabilities, no_new_privs and mounts.
 """
 
 import json
@@ -48,7 +49,7 @@ json.dump(
         },
         "root": {"path": rootfs, "readonly": security["readOnlyRootFilesystem"]},
         "mounts": mounts,
-        "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}]},
+        "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}]},
     },
     sys.stdout,
 )

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::certificate::{self, Harm, Wrong};
 use crate::config::Config;
+use crate::facts::timestamp::human_span;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
 
@@ -20,8 +21,9 @@ pub static CHECK: Check = Check {
 fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
     let days = &config.certificates;
     certificate::find(facts, Harm::Ahead, |place, certificate| {
-        let left = certificate::ends_within(facts, place, certificate, days.expiring_days)?;
-        let soon = certificate::ends_within(facts, place, certificate, days.expiring_soon_days).is_some();
-        (!soon).then(|| Wrong::new(format!("expires in {left}")))
+        // What certificate-expiring-soon and certificate-rotation-overdue tell is not told twice.
+        let told = certificate::ends_within(facts, place, certificate, days.expiring_soon_days).is_some() || certificate::is_overdue(facts, place, certificate);
+        let left = certificate::ends_within(facts, place, certificate, days.expiring_days).filter(|_| !told)?;
+        Some(Wrong::new(format!("expires in {}", human_span(left))))
     })
 }

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use super::certificate::{self, Harm, Wrong};
+use super::certificate_rotation_overdue::not_rotated;
 use crate::config::Config;
+use crate::facts::timestamp::human_span;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
 
@@ -20,6 +22,7 @@ pub static CHECK: Check = Check {
 fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
     certificate::find(facts, Harm::Ahead, |place, certificate| {
         let left = certificate::ends_within(facts, place, certificate, config.certificates.expiring_soon_days)?;
-        Some(Wrong::new(format!("expires in {left}")))
+        let overdue = certificate::is_overdue(facts, place, certificate);
+        Some(if overdue { not_rotated(facts, left) } else { Wrong::new(format!("expires in {}", human_span(left))) })
     })
 }

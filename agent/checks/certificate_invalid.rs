@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::certificate;
 use crate::config::Config;
-use crate::facts::certificates::{Place, PlaceState, Role};
+use crate::facts::certificates::{Place, PlaceState};
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
 
@@ -32,7 +32,7 @@ fn finding(facts: &Facts, place: &Place) -> Option<Finding> {
         PlaceState::Missing => "the file does not exist",
         PlaceState::Certificates(_) | PlaceState::Unreadable(_) => return None,
     };
-    let so = user(facts, place).map_or_else(String::new, |user| format!(", so {user} does not start"));
+    let so = certificate::reader(facts, place).map_or_else(String::new, |program| format!(", so {program} does not start"));
     let mut finding = Finding::new(certificate::component(place.role), place.path.clone(), format!("{} cannot be used{so}", certificate::name(place)));
     let target = place.target.as_ref().map_or_else(String::new, |target| format!("; a link to {target}"));
     finding = finding.evidence(place.location(), format!("{why}{target}"));
@@ -40,20 +40,4 @@ fn finding(facts: &Facts, place: &Place) -> Option<Finding> {
         finding = finding.evidence(named_by.clone(), format!("names {}", place.path));
     }
     Some(certificate::replacement(facts, place).into_iter().fold(finding, Finding::remedy))
-}
-
-/// The program that reads it at its start.
-fn user(facts: &Facts, place: &Place) -> Option<&'static str> {
-    Some(match place.role {
-        Role::KubeletClient | Role::KubeletServing => "the kubelet",
-        Role::ClusterCa if place.entry.is_some() => "the kubelet",
-        Role::ClusterCa if !facts.node.control_plane => return None,
-        Role::ClusterCa | Role::ApiServer | Role::ApiServerKubeletClient | Role::ApiServerEtcdClient | Role::FrontProxyCa | Role::FrontProxyClient => {
-            "kube-apiserver"
-        }
-        Role::EtcdCa | Role::EtcdServer | Role::EtcdPeer => "etcd",
-        Role::KubeconfigClient if place.path.ends_with("/controller-manager.conf") => "kube-controller-manager",
-        Role::KubeconfigClient if place.path.ends_with("/scheduler.conf") => "kube-scheduler",
-        Role::EtcdHealthcheckClient | Role::KubeconfigClient | Role::Other => return None,
-    })
 }

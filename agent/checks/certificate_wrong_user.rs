@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::certificate::{self, Harm, Wrong};
 use crate::config::Config;
 use crate::facts::certificates::Role;
-use crate::facts::{Blind, Domain, Facts, Sourced};
+use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
 
 pub static CHECK: Check = Check {
@@ -19,7 +19,7 @@ pub static CHECK: Check = Check {
 };
 
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    let name = sure_name(facts);
+    let name = certificate::sure_name(facts);
     certificate::find(facts, Harm::Done, |place, certificate| {
         let judged = place.role == Role::KubeletClient && certificate::is_leaf(place, certificate);
         let named = certificate.common_name.strip_prefix("system:node:");
@@ -31,9 +31,4 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
             None => wrong,
         })
     })
-}
-
-/// The node's name in the cluster, where it was given. A hostname alone does not tell it: a cloud's node may be called otherwise.
-fn sure_name(facts: &Facts) -> Option<&Sourced<String>> {
-    facts.node.name.as_ref().filter(|name| !["/proc/sys/kernel/hostname", "/etc/hostname"].contains(&name.source.as_str()))
 }

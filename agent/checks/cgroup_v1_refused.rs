@@ -31,11 +31,11 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     }
     let summary = format!("this host uses cgroup v1, which the kubelet refuses, so {}", consequence(facts));
     let mut finding = Finding::new(Component::Kubelet, "/sys/fs/cgroup", summary).evidence("/sys/fs/cgroup", "no cgroup2 file system");
-    finding = match (set, said) {
-        (Some(set), _) => finding.evidence(set.source.clone(), "failCgroupV1: true"),
-        (None, Some(said)) => said.samples.last().map_or_else(|| finding.clone(), |line| finding.clone().evidence(line.source.clone(), line.message.clone())),
-        (None, None) => finding,
-    };
+    if let Some(set) = set {
+        finding = finding.evidence(set.source.clone(), "failCgroupV1: true");
+    } else if let Some(line) = said.and_then(|said| said.samples.last()) {
+        finding = finding.evidence(line.source.clone(), line.message.clone());
+    }
     let config = kubelet.config.as_ref().map(|config| quote(&config.path.value));
     let mend = match (set, config) {
         (Some(set), _) => replace(set, "true", "false"),

@@ -25,13 +25,14 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     if !facts.is_kubernetes_node() {
         return Ok(Vec::new());
     }
-    let kubelet = facts.kubelet.ok()?;
     let said = facts.journal.ok()?.signals.get(CHECK.code).and_then(|seen| seen.samples.last());
     let Some((line, flag)) = said.and_then(|line| Some((line, flag_in(&line.message)?))) else { return Ok(Vec::new()) };
     let finding = Finding::new(Component::Kubelet, format!("--{flag}"), format!("the kubelet does not know the flag --{flag}, so {}", consequence(facts)))
         .evidence(line.source.clone(), line.message.clone());
-    let flags = kubelet.flags.iter().map(|(name, value)| (name.as_str(), value.source.as_str()));
-    let set = flags.chain(kubelet.other_flags.iter().map(|other| (other.value.as_str(), other.source.as_str()))).find(|(name, _)| *name == flag);
+    let set = facts.kubelet.known().and_then(|kubelet| {
+        let flags = kubelet.flags.iter().map(|(name, value)| (name.as_str(), value.source.as_str()));
+        flags.chain(kubelet.other_flags.iter().map(|other| (other.value.as_str(), other.source.as_str()))).find(|(name, _)| *name == flag)
+    });
     Ok(vec![match set {
         Some((_, source)) => finding.evidence(source, "sets it").remedy(edit(&Sourced::new((), source))),
         None => finding.remedy("systemctl cat kubelet; grep -n . /var/lib/kubelet/kubeadm-flags.env /etc/default/kubelet /etc/sysconfig/kubelet"),

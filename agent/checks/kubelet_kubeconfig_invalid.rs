@@ -28,9 +28,10 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let path = &kubeconfig.file.path.value;
     let summary = format!("the kubelet's kubeconfig {path} cannot be used, so {}", consequence(facts));
     let finding = faults(Finding::new(Component::Kubelet, path.clone(), summary), path, kubeconfig.file.faults());
-    // What can be pointed at can be mended in place; anything else is made anew.
+    // What can be pointed at can be mended in place; a credential or a whole file that is lost is made anew.
+    let lost = first.message.starts_with("not YAML") || first.message.starts_with("client-");
     Ok(vec![match first.line {
-        Some(line) if !first.message.starts_with("not YAML") => finding.remedy(edit_at(path, Some(line))),
+        Some(line) if !lost => finding.remedy(edit_at(path, Some(line))),
         _ => facts.new_kubelet_conf().into_iter().fold(finding, Finding::remedy),
     }])
 }

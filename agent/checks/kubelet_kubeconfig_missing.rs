@@ -27,8 +27,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let bootstrap = kubelet.bootstrap_kubeconfig.as_ref();
     let unseen = bootstrap.is_some_and(|file| matches!(file.state, FileState::Unreadable(_)));
     // Without a configuration file either, nobody has joined this node yet: node-not-joined says so.
-    let never_joined =
-        kubelet.config.as_ref().is_some_and(|config| config.state == FileState::Missing) && bootstrap.is_none_or(|file| file.faults().is_empty());
+    let never_joined = !kubelet.has_joined() && kubelet.config.as_ref().is_some_and(|config| config.state == FileState::Missing);
     if kubelet.can_bootstrap() || unseen || never_joined {
         return Ok(Vec::new());
     }

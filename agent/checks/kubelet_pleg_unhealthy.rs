@@ -33,7 +33,7 @@ fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
     let since = line.message.split_once("last seen active ").and_then(|(_, rest)| rest.split_once(" ago")).map_or("minutes", |(since, _)| since);
     // 3m12.072511102s: nobody needs the fraction.
     let since = since.split_once('.').map_or(since.to_owned(), |(whole, _)| format!("{whole}s"));
-    let runtime = unit::runtime(facts, config)?;
+    let runtime = unit::runtime(facts, config);
     let finding = Finding::new(
         Component::Kubelet,
         "kubelet.service",

@@ -5,13 +5,20 @@
 
 pub mod api_server_endpoint_mismatch;
 mod certificate;
+pub mod certificate_address_missing;
+pub mod certificate_embedded_stale;
 pub mod certificate_expired;
 pub mod certificate_expiring;
 pub mod certificate_expiring_soon;
 pub mod certificate_invalid;
+pub mod certificate_key_exposed;
+pub mod certificate_key_mismatch;
 pub mod certificate_not_yet_valid;
+pub mod certificate_outlives_issuer;
+pub mod certificate_rotation_overdue;
 pub mod certificate_untrusted_issuer;
 pub mod certificate_wrong_group;
+pub mod certificate_wrong_usage;
 pub mod certificate_wrong_user;
 pub mod cgroup_v1_refused;
 mod cni;
@@ -22,18 +29,26 @@ pub mod cni_config_missing;
 pub mod cni_config_wrong_first;
 pub mod cni_plugin_missing;
 pub mod cni_runtime_file_missing;
+mod conntrack;
+pub mod conntrack_filling;
+pub mod conntrack_full;
+pub mod cpu_starved;
 pub mod disk_filling;
 pub mod disk_pressure;
 pub mod dns_forwarding_loop;
+pub mod file_handles_exhausting;
 pub mod filesystem_read_only;
 mod filling;
 mod forecast;
 pub mod inode_pressure;
 pub mod inodes_filling;
+pub mod io_stalled;
+pub mod ip_forwarding_off;
 pub mod journal_unreadable;
 pub mod journal_volatile;
 mod kubelet;
 pub mod kubelet_client_ca_missing;
+pub mod kubelet_config_exposed;
 pub mod kubelet_config_invalid;
 pub mod kubelet_config_missing;
 pub mod kubelet_config_unknown_field;
@@ -42,10 +57,13 @@ pub mod kubelet_kubeconfig_invalid;
 pub mod kubelet_kubeconfig_missing;
 pub mod kubelet_pleg_unhealthy;
 pub mod kubelet_port_in_use;
+pub mod kubelet_reservation_exceeds_capacity;
 pub mod kubelet_swap_blocks;
 mod log;
 pub mod memory_draining;
 pub mod memory_pressure;
+pub mod memory_pressure_soft;
+pub mod memory_stalled;
 pub mod node_name_mismatch;
 pub mod node_not_joined;
 pub mod node_not_kubernetes;
@@ -57,6 +75,7 @@ mod pressure;
 pub mod resolv_conf_missing;
 pub mod resolv_conf_truncated;
 pub mod sandbox_image_missing;
+mod stall;
 pub mod static_pod_path_missing;
 pub mod swap_enabled;
 mod unit;
@@ -86,6 +105,7 @@ pub const ALL: &[&Check] = &[
     &kubelet_config_missing::CHECK,
     &kubelet_config_invalid::CHECK,
     &kubelet_config_unknown_field::CHECK,
+    &kubelet_config_exposed::CHECK,
     &kubelet_client_ca_missing::CHECK,
     &kubelet_kubeconfig_missing::CHECK,
     &kubelet_kubeconfig_invalid::CHECK,
@@ -93,6 +113,7 @@ pub const ALL: &[&Check] = &[
     &kubelet_pleg_unhealthy::CHECK,
     &kubelet_port_in_use::CHECK,
     &api_server_endpoint_mismatch::CHECK,
+    &kubelet_reservation_exceeds_capacity::CHECK,
     &kubelet_swap_blocks::CHECK,
     &swap_enabled::CHECK,
     &cgroup_v1_refused::CHECK,
@@ -109,6 +130,13 @@ pub const ALL: &[&Check] = &[
     &certificate_wrong_user::CHECK,
     &certificate_untrusted_issuer::CHECK,
     &certificate_invalid::CHECK,
+    &certificate_key_mismatch::CHECK,
+    &certificate_wrong_usage::CHECK,
+    &certificate_rotation_overdue::CHECK,
+    &certificate_embedded_stale::CHECK,
+    &certificate_outlives_issuer::CHECK,
+    &certificate_address_missing::CHECK,
+    &certificate_key_exposed::CHECK,
     &cni_config_missing::CHECK,
     &cni_config_invalid::CHECK,
     &cni_config_invalid_shadowed::CHECK,
@@ -124,6 +152,14 @@ pub const ALL: &[&Check] = &[
     &disk_filling::CHECK,
     &inodes_filling::CHECK,
     &memory_draining::CHECK,
+    &memory_pressure_soft::CHECK,
+    &memory_stalled::CHECK,
+    &io_stalled::CHECK,
+    &cpu_starved::CHECK,
+    &file_handles_exhausting::CHECK,
+    &conntrack_full::CHECK,
+    &conntrack_filling::CHECK,
+    &ip_forwarding_off::CHECK,
     &oom_kill_system::CHECK,
     &oom_kill::CHECK,
     &sandbox_image_missing::CHECK,

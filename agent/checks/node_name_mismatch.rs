@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::kubelet::{RESTART, edit, quote};
 use crate::config::Config;
 use crate::facts::certificates::{Certificate, Place, Role};
+use crate::facts::node::GIVEN_NAME;
 use crate::facts::{Blind, Domain, Facts, Sourced};
 use crate::finding::{Check, Component, Finding, Severity};
 
@@ -27,21 +28,26 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let Some((place, certified)) = client.and_then(|(place, leaf)| Some((place, leaf.common_name.strip_prefix("system:node:")?))) else {
         return Ok(Vec::new());
     };
-    let told = facts.node.name.as_ref().filter(|told| told.source == "--node-name");
+    let told = facts.node.name.as_ref().filter(|told| told.source == GIVEN_NAME);
     // Where the cluster's name for this machine is known to be the kubelet's, the certificate is wrong: certificate-wrong-user.
     if certified == name.value || told.is_some_and(|told| told.value == name.value) {
         return Ok(Vec::new());
     }
     let summary = format!("the kubelet calls itself {}, and its certificate is for {certified}, so the API server lets it be neither", name.value);
-    let finding = Finding::new(Component::Kubelet, name.value.clone(), summary)
+    let mut finding = Finding::new(Component::Kubelet, name.value.clone(), summary)
         .evidence(name.source.clone(), format!("the node is called {}", name.value))
         .evidence(place.location(), format!("CN=system:node:{certified}"));
     // The kubelet signed its serving certificate itself when it first started here, as NODE@SECONDS.
     let serving = leaf(facts, Role::KubeletServing)?.and_then(|(place, leaf)| Some((place, leaf.common_name.split_once('@')?.0)));
-    let finding = serving.map_or_else(|| finding.clone(), |(place, first)| finding.clone().evidence(place.location(), format!("it first started as {first}")));
+    if let Some((place, first)) = serving {
+        finding = finding.evidence(place.location(), format!("it first started as {first}"));
+    }
     let first = serving.map(|(_, first)| first);
     let remedies = match () {
-        () if told.is_some_and(|told| told.value == certified) || first == Some(certified) => vec![name_back(name, certified)],
+        () if name.source.ends_with("--hostname-override") => vec![edit(name)],
+        () if told.is_some_and(|told| told.value == certified) || first == Some(certified) => {
+            vec![format!("hostnamectl set-hostname {} && {RESTART}", quote(certified))]
+        }
         () if first == Some(name.value.as_str()) => facts.new_kubelet_conf(),
         () => vec![format!("kubectl get node {} {} -o wide  # where kubectl works: which of the two is this machine?", quote(certified), quote(&name.value))],
     };
@@ -59,9 +65,4 @@ fn own_name(facts: &Facts) -> Result<Option<&Sourced<String>>, Blind> {
 fn leaf(facts: &Facts, role: Role) -> Result<Option<(&Place, &Certificate)>, Blind> {
     let places = &facts.certificates.ok()?.places;
     Ok(places.iter().filter(|place| place.role == role && place.in_use).find_map(|place| Some((place, place.leaf()?))))
-}
-
-/// The command that gives the machine the name it is certified for.
-fn name_back(name: &Sourced<String>, certified: &str) -> String {
-    if name.source.ends_with("--hostname-override") { edit(name) } else { format!("hostnamectl set-hostname {} && {RESTART}", quote(certified)) }
 }

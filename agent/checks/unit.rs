@@ -35,6 +35,7 @@ pub(super) static STOPS_A_UNIT: &[&Check] = units_that_do_not_run![
     super::kubelet_kubeconfig_invalid::CHECK,
     super::kubelet_flag_unknown::CHECK,
     super::kubelet_port_in_use::CHECK,
+    super::kubelet_reservation_exceeds_capacity::CHECK,
     super::kubelet_swap_blocks::CHECK,
     super::cgroup_v1_refused::CHECK,
     super::oom_kill_system::CHECK,
@@ -44,6 +45,7 @@ pub(super) static STOPS_A_UNIT: &[&Check] = units_that_do_not_run![
     super::certificate_wrong_user::CHECK,
     super::certificate_untrusted_issuer::CHECK,
     super::certificate_invalid::CHECK,
+    super::certificate_key_mismatch::CHECK,
     super::filesystem_read_only::CHECK,
     super::disk_pressure::CHECK,
     super::inode_pressure::CHECK,
@@ -121,10 +123,10 @@ fn runtimes(facts: &Facts, embedded: bool) -> Vec<&'static str> {
     named.into_iter().filter(|name| !embedded || unit(name).is_some_and(Unit::is_installed)).collect()
 }
 
-/// The unit of the runtime that the kubelet uses.
-pub(super) fn runtime(facts: &Facts, config: &Config) -> Result<String, Blind> {
-    let units = needed(facts, config)?;
-    Ok(units.iter().find(|unit| component(&unit.name) == Component::Runtime).map_or("containerd.service", |unit| &unit.name).to_owned())
+/// The unit of the runtime that the kubelet uses, or the usual one where nothing tells.
+pub(super) fn runtime(facts: &Facts, config: &Config) -> String {
+    let units = needed(facts, config).unwrap_or_default();
+    units.iter().find(|unit| component(&unit.name) == Component::Runtime).map_or("containerd.service", |unit| &unit.name).to_owned()
 }
 
 pub(super) fn component(name: &str) -> Component {

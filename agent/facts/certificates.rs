@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Blind, Timestamp};
+use super::{Blind, Observed, Sourced, Timestamp};
 
 /// Every place on the node that holds, or should hold, a certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,38 @@ pub struct Place {
     /// A program on this node uses it. What is not used is listed and never alarmed on.
     pub in_use: bool,
     pub state: PlaceState,
+    /// Its private key, where one belongs to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Key>,
+    /// By which names and addresses clients on this node call the server that presents it, and where each is configured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub called: Vec<Sourced<String>>,
+}
+
+/// Where a certificate's private key lies. Nothing of the key itself is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// The file; a kubeconfig, if the key is inline.
+    pub path: String,
+    pub state: KeyState,
+}
+
+/// What was found of a private key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyState {
+    Found {
+        /// Its public half is the certificate's. Unknown for kinds of keys that we cannot compare.
+        matches: Observed<bool>,
+        /// The permission bits of its file.
+        mode: u32,
+        /// The group of its file.
+        gid: u32,
+    },
+    Missing,
+    /// No private key that a program could use.
+    Invalid(String),
+    Unreadable(Blind),
 }
 
 /// A certificate inside a kubeconfig.
@@ -113,6 +145,12 @@ pub struct Certificate {
     pub not_before: Timestamp,
     pub not_after: Timestamp,
     pub is_ca: bool,
+    /// Extended key usage: `clientAuth`, `serverAuth`, `any`, and others by their number; absent where it is not restricted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usages: Option<Vec<String>>,
+    /// Subject alternative names: DNS names and addresses, at most [`Certificate::MOST_NAMES`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
     /// Whether the CA that must have issued it really did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<Trust>,
@@ -129,7 +167,15 @@ pub struct Trust {
     /// A CA of the issuer's common name is among them.
     pub same_name: bool,
     /// A signature by one of the authority's certificates verifies. Unknown for algorithms we cannot check.
-    pub verified: super::Observed<bool>,
+    pub verified: Observed<bool>,
+    /// When the CA certificate ends that signed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority_not_after: Option<Timestamp>,
+}
+
+impl Certificate {
+    /// Names kept of one certificate.
+    pub const MOST_NAMES: usize = 200;
 }
 
 impl Place {
@@ -159,16 +205,21 @@ impl Place {
 }
 
 impl Certificates {
-    /// Of the certificates in use: what could not be read, and signatures that could not be checked.
+    /// Of the certificates in use: what could not be read, signatures that could not be checked, keys that could not be compared.
     pub(super) fn blind_spots(&self) -> Vec<&Blind> {
-        self.places
-            .iter()
-            .filter(|place| place.in_use)
-            .filter_map(|place| match &place.state {
+        let seen = self.places.iter().filter(|place| place.in_use).flat_map(|place| {
+            let file = match &place.state {
                 PlaceState::Unreadable(blind) => Some(blind),
                 PlaceState::Certificates(certificates) => certificates.iter().find_map(|certificate| certificate.trust.as_ref()?.verified.blind()),
+                PlaceState::Missing | PlaceState::Invalid(_) => None,
+            };
+            let key = match place.key.as_ref().map(|key| &key.state) {
+                Some(KeyState::Unreadable(blind)) => Some(blind),
+                Some(KeyState::Found { matches, .. }) => matches.blind(),
                 _ => None,
-            })
-            .collect()
+            };
+            [file, key]
+        });
+        seen.flatten().collect()
     }
 }

@@ -75,6 +75,9 @@ pub struct Kubelet {
     /// The soft eviction thresholds in effect, one a signal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub eviction_soft: Vec<EvictionThreshold>,
+    /// Memory set aside by `systemReserved` and `kubeReserved`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reserved_memory: Vec<Reservation>,
     /// `mergeDefaultEvictionSettings`: thresholds the file leaves out keep their defaults.
     pub merge_default_eviction_settings: Sourced<bool>,
     pub surroundings: Surroundings,
@@ -98,6 +101,10 @@ pub struct Surroundings {
     /// What lies at `resolvConf`, unless that is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolver: Option<Resolver>,
+    /// Who may read and write the kubelet's configuration files and kubeconfigs; absent where no node runs, for a copy of a
+    /// disk keeps no owners.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permissions: Vec<Permissions>,
     /// Who listens on the kubelet's ports while the kubelet does not run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<Listener>,
@@ -107,6 +114,17 @@ pub struct Surroundings {
     pub api_servers: Vec<Sourced<String>>,
 }
 
+/// Owner and mode of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Permissions {
+    pub path: String,
+    pub uid: u32,
+    /// The nine bits, as chmod(1) takes them.
+    pub mode: u32,
+    /// A key, a token or a password stands in it.
+    pub secret: bool,
+}
+
 /// A listening TCP socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
@@ -114,6 +132,14 @@ pub struct Listener {
     /// The process that holds it: pid and `comm`; absent where processes' descriptors may not be seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<(u32, String)>,
+}
+
+/// Memory that pods do not get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// `systemReserved` or `kubeReserved`.
+    pub field: String,
+    pub bytes: Sourced<u64>,
 }
 
 /// A swap device or file in use.
@@ -305,10 +331,11 @@ impl Kubelet {
         self.eviction_hard.iter().find(|threshold| threshold.signal == signal)
     }
 
-    /// The node was joined to a cluster once: there is a kubeconfig, or something to make one with.
+    /// The node was joined to a cluster once, or is just joining: there is a kubeconfig, or a file to make one with.
     #[must_use]
     pub fn has_joined(&self) -> bool {
-        self.kubeconfig.as_ref().is_none_or(|kubeconfig| kubeconfig.file.state != FileState::Missing) || self.can_bootstrap()
+        let there = |file: &File| file.state != FileState::Missing;
+        self.kubeconfig.as_ref().is_none_or(|kubeconfig| there(&kubeconfig.file)) || self.bootstrap_kubeconfig.as_ref().is_some_and(there)
     }
 
     /// There is a bootstrap kubeconfig that can be used: the kubelet makes itself a new kubeconfig with it.

@@ -90,6 +90,16 @@ impl Facts {
         self.node.name.as_ref().map_or("NODE-NAME", |name| name.value.as_str())
     }
 
+    /// kubeadm can issue certificates here: this is a control-plane node, or has the CA's key as only one has, even if its
+    /// manifests are gone.
+    #[must_use]
+    pub fn can_issue(&self) -> bool {
+        let has_key = |place: &certificates::Place| {
+            place.path == "/etc/kubernetes/pki/ca.crt" && place.key.as_ref().is_some_and(|key| matches!(key.state, certificates::KeyState::Found { .. }))
+        };
+        self.node.control_plane || self.certificates.known().is_some_and(|certificates| certificates.places.iter().any(has_key))
+    }
+
     /// The commands that make a new kubeconfig for this node's kubelet and put it in place
     /// (kubernetes.io: Troubleshooting kubeadm, "Kubelet client certificate rotation fails").
     /// Only a control-plane node has the CA's key to make one; pasted elsewhere they change nothing.
@@ -107,7 +117,7 @@ impl Facts {
         let make = format!("kubeadm kubeconfig user --org system:nodes --client-name {} > {file}", shell::quote(&format!("system:node:{name}")));
         let then = before_restart.map_or_else(String::new, |command| format!("{command} && "));
         let place = format!("test -s {file} && install -m 600 {file} {path} && {then}systemctl restart kubelet");
-        if self.node.control_plane {
+        if self.can_issue() {
             vec![make, place]
         } else {
             vec!["# on a control-plane node:".to_owned(), make, format!("# then here, with {file} copied over:"), place]

@@ -2,6 +2,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Sourced;
 
+/// The source of a name that the caller gave: the cluster's own name for this machine, rather than the machine's for itself.
+pub const GIVEN_NAME: &str = "--node-name";
+
 /// What machine this is, and by which signs it is a Kubernetes node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {

@@ -7,7 +7,7 @@ use super::{Blind, Observed, Timestamp};
 
 /// The kubelet's eviction signals, measured the way the kubelet measures them
 /// (`pkg/kubelet/eviction/helpers.go` `makeSignalObservations`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pressure {
     pub memory: Observed<Memory>,
     /// The file system of the kubelet's root directory.
@@ -20,9 +20,60 @@ pub struct Pressure {
     pub pids: Observed<Pids>,
     /// The mounts that hold what the kubelet and the runtime write, as the node's first process sees them.
     pub mounts: Observed<Vec<Mount>>,
+    #[serde(default = "not_measured")]
+    pub stalls: Observed<Stalls>,
+    #[serde(default = "not_measured")]
+    pub file_handles: Observed<Usage>,
+    /// Connections that the kernel tracks; `None` where it tracks none (nf_conntrack is not loaded).
+    #[serde(default = "not_measured")]
+    pub conntrack: Observed<Option<Usage>>,
+    /// net.ipv4.ip_forward: what arrives for another address is passed on.
+    #[serde(default = "not_measured")]
+    pub ipv4_forwarding: Observed<bool>,
     /// What the signals have been, oldest first: a point for each [`Point::SPAN`], at most [`Point::MOST`]. Empty at a first look.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Point>,
+}
+
+fn not_measured<T>() -> Observed<T> {
+    Observed::Unknown(Blind::new("not measured"))
+}
+
+/// How long work waited for what it needs (/proc/pressure, PSI); `None` where the kernel does not tell.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stalls {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Stall>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Stall>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io: Option<Stall>,
+}
+
+/// Percent of the time, over the last 10 and 60 s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stall {
+    /// In which some task waited.
+    pub some_avg10: f32,
+    pub some_avg60: f32,
+    /// In which all waited that had something to do.
+    pub full_avg10: f32,
+    pub full_avg60: f32,
+}
+
+/// A table of the kernel's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    pub used: u64,
+    pub most: u64,
+}
+
+impl Usage {
+    /// Whether more than `percent` are used. A table without places is not judged.
+    #[must_use]
+    pub fn is_over(self, percent: u64) -> bool {
+        self.most > 0 && u128::from(self.used) * 100 > u128::from(self.most) * u128::from(percent)
+    }
 }
 
 /// The signals over a few minutes.
@@ -186,6 +237,8 @@ impl Pressure {
 
     pub(super) fn blind_spots(&self) -> Vec<&Blind> {
         let containerfs = self.containerfs.as_ref().and_then(Observed::blind);
-        [self.memory.blind(), self.nodefs.blind(), self.imagefs.blind(), containerfs, self.pids.blind(), self.mounts.blind()].into_iter().flatten().collect()
+        let kernel = [self.stalls.blind(), self.file_handles.blind(), self.conntrack.blind(), self.ipv4_forwarding.blind()];
+        let signals = [self.memory.blind(), self.nodefs.blind(), self.imagefs.blind(), containerfs, self.pids.blind(), self.mounts.blind()];
+        signals.into_iter().chain(kernel).flatten().collect()
     }
 }

@@ -52,6 +52,8 @@ pub fn directories(facts: &Facts) -> BTreeSet<String> {
         files.extend(kubelet.kubeconfig.iter().map(|kubeconfig| kubeconfig.file.path.value.as_str()));
         files.extend(kubelet.bootstrap_kubeconfig.iter().map(|file| file.path.value.as_str()));
         files.extend(kubelet.client_ca_file.iter().map(|file| file.path.value.as_str()));
+        files.push(&kubelet.resolv_conf.value);
+        files.extend(kubelet.surroundings.resolver.iter().flat_map(|resolver| &resolver.upstream).map(String::as_str));
         found.insert(kubelet.cert_dir.value.clone());
         found.extend(kubelet.static_pod_path.iter().map(|path| path.value.clone()));
     }

@@ -18,6 +18,9 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use crate::facts::Blind;
 
+/// Longer chains of links are followed nowhere on a sane node; the kernel's own limit is 40.
+const MOST_LINKS: usize = 8;
+
 /// A node's file system, seen at some directory.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -87,20 +90,33 @@ impl Host {
     }
 
     /// The part of `path` that would have to be mounted to see it, where the last ancestor that is there belongs to our image.
-    fn unmounted<'a>(&self, path: &'a str) -> Option<&'a str> {
+    fn unmounted(&self, path: &str) -> Option<String> {
         let image = self.image?;
+        let mut path = path.to_owned();
+        for _ in 0..MOST_LINKS {
+            let (known, unknown) = self.known_part(&path);
+            // A link that leads nowhere may lead to what is not mounted.
+            let Some(target) = self.link(&unknown) else {
+                let device = self.open_at(&known, OFlag::O_PATH).ok().and_then(|fd| device(&fd));
+                return (device == Some(image)).then_some(unknown);
+            };
+            let rest = path.get(unknown.len()..).unwrap_or_default().to_owned();
+            path = format!("{}{rest}", beside(&known, &target));
+        }
+        None
+    }
+
+    /// How far a path is there, and the part with the first thing that is not.
+    fn known_part(&self, path: &str) -> (String, String) {
         let mut known = "/";
-        let mut unknown = path;
         for (at, _) in path.match_indices('/').skip(1).chain([(path.len(), "")]) {
-            let part = path.get(..at)?;
+            let part = path.get(..at).unwrap_or(path);
             if self.open_at(part, OFlag::O_PATH).is_err() {
-                unknown = part;
-                break;
+                return (known.to_owned(), part.to_owned());
             }
             known = part;
         }
-        let device = self.open_at(known, OFlag::O_PATH).ok().and_then(|fd| device(&fd));
-        (device == Some(image)).then_some(unknown)
+        (known.to_owned(), path.to_owned())
     }
 
     /// What an error of the kernel says of a path; what is not mounted cannot be told missing.
@@ -210,6 +226,20 @@ impl Host {
     }
 }
 
+/// Where a link in the directory `dir` leads, by its words.
+fn beside(dir: &str, target: &str) -> String {
+    let start = if target.starts_with('/') { "" } else { dir };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in start.split('/').chain(target.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
 fn device(fd: &OwnedFd) -> Option<u64> {
     nix::sys::stat::fstat(fd).ok().map(|stat| stat.st_dev)
 }
@@ -267,6 +297,11 @@ mod tests {
         assert!(host.exists("/etc/kubernetes/kubelet.conf").is_err());
         assert!(host.list("/etc/cni/net.d").is_err());
         assert_eq!(host.exists("/etc/kubernetes"), Ok(true));
+        std::os::unix::fs::symlink("../run/resolv.conf", root.join("etc/resolv.conf")).unwrap();
+        let Err(ReadError::Blind(blind)) = host.read("/etc/resolv.conf", 10) else { panic!("it leads to what is not mounted") };
+        assert!(blind.reason.starts_with("/etc/resolv.conf: /run is not mounted"), "{blind}");
+        std::os::unix::fs::symlink("loop", root.join("etc/loop")).unwrap();
+        assert!(matches!(host.read("/etc/loop", 10), Err(ReadError::SymlinkLoop)));
         fs::remove_dir_all(&root).unwrap();
     }
 

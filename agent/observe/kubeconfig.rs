@@ -6,7 +6,7 @@
 
 use super::host::{Host, ReadError};
 use super::yaml::{self, Node};
-use crate::facts::kubelet::{Fault, FileState, Kubeconfig, endpoint};
+use crate::facts::kubelet::{Fault, File, FileState, Kubeconfig, endpoint};
 use crate::facts::{Blind, Sourced};
 
 const LIMIT: u64 = 4 << 20;
@@ -73,7 +73,7 @@ pub(super) fn beside(kubeconfig: &str, path: &str) -> String {
 
 /// What the kubelet would make of a kubeconfig.
 pub(super) fn observe(host: &Host, path: Sourced<String>) -> Kubeconfig {
-    let mut found = Kubeconfig { file: crate::facts::kubelet::File { path, state: FileState::Valid }, server: None, user: None, client_certificate: None };
+    let mut found = Kubeconfig { file: File { path, state: FileState::Valid }, server: None, user: None, client_certificate: None };
     let path = found.file.path.value.clone();
     match load(host, &path) {
         Err(state) => found.file.state = state,

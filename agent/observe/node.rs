@@ -1,6 +1,7 @@
 //! What machine this is, what it is called, and whether it is a Kubernetes node.
 
 use super::host::Host;
+use crate::facts::node::GIVEN_NAME;
 use crate::facts::{Kubelet, Node, Sourced};
 
 /// Paths that only a Kubernetes node has, of kubeadm and of the distributions that keep theirs elsewhere.
@@ -20,7 +21,7 @@ const SIGNS: [&str; 8] = [
 pub fn observe(host: &Host, name: Option<String>, kubelet: Option<&Kubelet>) -> Node {
     let static_pods = kubelet.and_then(|kubelet| kubelet.static_pod_path.as_ref()).map_or("/etc/kubernetes/manifests", |path| path.value.as_str());
     Node {
-        name: name.map(|name| Sourced::new(name, "--node-name")).or_else(|| kubelet?.surroundings.node_name.clone()),
+        name: name.map(|name| Sourced::new(name, GIVEN_NAME)).or_else(|| kubelet?.surroundings.node_name.clone()),
         root: host.path().display().to_string(),
         live: host.is_live(),
         signs: SIGNS.into_iter().filter(|path| host.exists(path).unwrap_or(false)).map(str::to_owned).collect(),

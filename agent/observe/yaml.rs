@@ -142,6 +142,16 @@ impl Node {
         }
     }
 
+    /// A number of either kind.
+    pub(super) fn number(&self) -> Option<f64> {
+        match self.tree {
+            #[allow(clippy::cast_precision_loss)] // as every JSON decoder
+            Tree::Int(value) => Some(value as f64),
+            Tree::Float(value) => Some(value),
+            _ => None,
+        }
+    }
+
     /// `value` with this node's place as its source.
     pub(super) fn sourced<T>(&self, value: T) -> Sourced<T> {
         Sourced::new(value, self.at.to_string())

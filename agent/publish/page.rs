@@ -111,13 +111,13 @@ fn title(title: &Title) -> String {
 
 fn evidence(out: &mut String, title: &Title, evidence: &[(String, String)]) {
     out.push_str("<dl>\n");
-    for (source, saw) in evidence {
-        // What was seen at the very subject, which the title has named, needs no other "where".
-        if *source == title.subject {
-            let _ = writeln!(out, "<dd class=\"here\">{}</dd>", escape(saw));
-        } else {
-            let _ = writeln!(out, "<dt>{}</dt><dd>{}</dd>", escape(source), escape(saw));
-        }
+    // What was seen at the very subject, which the title has named, needs no other "where".
+    let (here, elsewhere): (Vec<_>, Vec<_>) = evidence.iter().partition(|(source, _)| *source == title.subject);
+    for (_, saw) in here {
+        let _ = writeln!(out, "<dd class=\"here\">{}</dd>", escape(saw));
+    }
+    for (source, saw) in elsewhere {
+        let _ = writeln!(out, "<dt>{}</dt><dd>{}</dd>", escape(source), escape(saw));
     }
     out.push_str("</dl>\n");
 }

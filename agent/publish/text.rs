@@ -87,7 +87,7 @@ impl Text {
 
     fn root(&mut self, root: &Root) {
         self.line("");
-        let title = self.title(&root.title);
+        let title = self.title(&root.title, "");
         self.line(&title);
         if let Some(summary) = &root.summary {
             self.prose(summary, 4, 4);
@@ -106,50 +106,55 @@ impl Text {
     }
 
     /// Where on the left, what on the right, in columns if there is room for both. What was seen at the very subject, which the
-    /// title has named, needs no other "where", unless a column is there for it anyway.
+    /// title has named, needs no other "where", unless a column is there for it anyway; nor does what was seen where the last was.
     fn evidence(&mut self, subject: &str, evidence: &[(String, String)]) {
-        let room = self.style.width / 2 - 4;
+        let length = |text: &String| text.chars().count();
+        let width = self.style.width;
+        let half = width / 2 - 4;
         let apart = evidence.iter().any(|(source, _)| source != subject);
-        let named = |source: &str| apart && !(source == subject && source.chars().count() > room);
-        let fitting = evidence.iter().map(|(source, _)| source).filter(|source| named(source)).map(|source| source.chars().count());
-        let column = fitting.filter(|length| *length <= room).max().unwrap_or_default();
-        for (source, saw) in evidence {
-            if !named(source) {
-                self.prose(saw, 4, 4);
-                continue;
-            }
-            let length = source.chars().count();
+        let named = |source: &String| apart && !(source == subject && length(source) > half);
+        let rows = || evidence.iter().filter(|(source, _)| named(source));
+        let widest = rows().map(|(source, _)| length(source)).max().unwrap_or_default();
+        let all_fit = rows().all(|(_, saw)| 4 + widest + 2 + length(saw) <= width);
+        let fitting = rows().map(|(source, _)| length(source)).filter(|length| all_fit || *length <= half);
+        let column = fitting.max().unwrap_or_default();
+        for (_, saw) in evidence.iter().filter(|(source, _)| !named(source)) {
+            self.prose(saw, 4, 4);
+        }
+        let mut last = "";
+        for (source, saw) in rows() {
+            let again = std::mem::replace(&mut last, source) == source;
             let painted = self.paint(DIM, source);
             let hang = 4 + column + 2;
-            let lines = wrap(saw, hang, hang, self.style.width);
-            if lines.len() > 1 && 4 + length + 2 + saw.chars().count() <= self.style.width {
+            let lines = wrap(saw, hang, hang, width);
+            let in_column = length(source) <= column;
+            if 4 + length(source) + 2 + length(saw) <= width && !(in_column && lines.len() == 1) {
                 self.line(&format!("    {painted}  {saw}"));
-            } else if length > room {
-                self.line(&format!("    {painted}"));
-                self.prose(saw, 8, 8);
-            } else {
-                let padding = " ".repeat(column - length);
+            } else if in_column {
+                let label = if again { String::new() } else { painted };
+                let padding = " ".repeat(column - if again { 0 } else { length(source) });
                 for (index, line) in lines.into_iter().enumerate() {
-                    let before = if index == 0 { format!("    {painted}{padding}  ") } else { " ".repeat(hang) };
+                    let before = if index == 0 { format!("    {label}{padding}  ") } else { " ".repeat(hang) };
                     self.line(&format!("{before}{line}"));
                 }
+            } else {
+                self.line(&format!("    {painted}"));
+                self.prose(saw, 8, 8);
             }
         }
     }
 
     fn effects(&mut self, effects: &[Effect], indent: usize) {
         for effect in effects {
-            let title = self.title(&effect.title);
             let spaces = " ".repeat(indent);
             let Some(fact) = &effect.fact else {
-                self.line(&format!("{spaces}{title}  (as above)"));
+                self.line(&format!("{spaces}{}  (as above)", self.title(&effect.title, "")));
                 continue;
             };
-            let length = effect.title.length() + 2 + fact.chars().count();
-            if indent + length <= self.style.width {
-                self.line(&format!("{spaces}{title}  {fact}"));
+            if indent + effect.title.length() + 2 + fact.chars().count() <= self.style.width {
+                self.line(&format!("{spaces}{}", self.title(&effect.title, fact)));
             } else {
-                self.line(&format!("{spaces}{title}"));
+                self.line(&format!("{spaces}{}", self.title(&effect.title, "")));
                 self.prose(fact, indent + 4, indent + 4);
             }
             if let Some((source, saw)) = &effect.evidence {
@@ -159,14 +164,16 @@ impl Text {
         }
     }
 
-    fn title(&self, title: &Title) -> String {
+    /// With the finding's statement in it, if that fits.
+    fn title(&self, title: &Title, fact: &str) -> String {
         let (mark, color) = match title.severity {
             Severity::Critical => ("✖", "31"),
             Severity::Warning => ("!", "33"),
             Severity::Info => ("·", "36"),
         };
         let code = self.paint(color, &format!("{mark} {}", title.code));
-        format!("{code}  {}{}", self.paint(BOLD, &title.subject), self.paint(DIM, &title.tail()))
+        let fact = if fact.is_empty() { String::new() } else { format!("  {fact}") };
+        format!("{code}  {}{fact}{}", self.paint(BOLD, &title.subject), self.paint(DIM, &title.tail()))
     }
 
     fn blind(&mut self, view: &View) {

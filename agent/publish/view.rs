@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use crate::checks;
 use crate::diagnose::{Report, Verdict};
 use crate::facts::timestamp::human_span;
 use crate::facts::{Domain, Timestamp};
@@ -112,9 +113,12 @@ pub fn headline(report: &Report) -> String {
     }
 }
 
-/// The finding that the headline is about: they are sorted, and the first has the worst consequences.
+/// The finding that the headline is about: they are sorted, and the first has the worst consequences. Where nothing is wrong, that
+/// this is no node (yet) is the news.
 fn first_root(report: &Report) -> Option<&Finding> {
-    report.findings.iter().find(|finding| report.gravity(finding) > Severity::Info)
+    let no_node = [checks::node_not_kubernetes::CHECK.code, checks::node_not_joined::CHECK.code];
+    let grave = report.findings.iter().find(|finding| report.gravity(finding) > Severity::Info);
+    grave.or_else(|| report.roots().find(|finding| no_node.contains(&finding.code.as_str())))
 }
 
 fn notes(report: &Report, left_out: usize, least: Severity) -> Vec<String> {

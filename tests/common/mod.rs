@@ -1,7 +1,11 @@
 //! What tests share: the report's form, and nodes to report on.
 #![allow(dead_code)] // each test uses its own part
 
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -97,13 +101,16 @@ pub fn goldens() -> Vec<(PathBuf, Value)> {
 
 /// Facts of the healthy worker of tests/nodes: its disk, and what only a running node tells.
 pub fn worker() -> Value {
+    static DISK: OnceLock<PathBuf> = OnceLock::new();
     let base = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/nodes/_worker");
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_nodetriage"))
-        .args(["observe", "--node-name", "node1", "--root"])
-        .arg(base.join("root"))
-        .env_clear()
-        .output()
-        .unwrap();
+    let disk = DISK.get_or_init(|| {
+        let disk = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(concat!("worker-", env!("CARGO_CRATE_NAME")));
+        let _ = fs::remove_dir_all(&disk);
+        assert!(Command::new("cp").arg("-a").arg(base.join("root")).arg(&disk).status().unwrap().success());
+        private(&disk);
+        disk
+    });
+    let output = Command::new(env!("CARGO_BIN_EXE_nodetriage")).args(["observe", "--node-name", "node1", "--root"]).arg(disk).env_clear().output().unwrap();
     let mut facts: Value = serde_json::from_slice(&output.stdout).unwrap();
     let live: Value = serde_saphyr::from_str(&std::fs::read_to_string(base.join("live.yaml")).unwrap()).unwrap();
     let installed = facts["units"]["known"]["units"].clone();
@@ -151,6 +158,20 @@ pub fn merge(target: &mut Value, patch: &Value) {
             object.remove(key);
         } else {
             merge(object.entry(key).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// Keys are root's alone, which git does not keep.
+pub fn private(dir: &Path) {
+    for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_symlink() {
+            continue;
+        }
+        if path.is_dir() {
+            private(&path);
+        } else if fs::read(&path).unwrap().windows(15).any(|bytes| bytes == b"PRIVATE KEY----" || bytes == b"client-key-data") {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         }
     }
 }

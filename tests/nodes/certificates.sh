@@ -102,6 +102,17 @@ issue "$work/stale" /CN=node1@1700000000 20231114210000Z 20241114210000Z server 
 openssl x509 -in "$work/stale" -out worker-stale-serving-certificate/$pki/kubelet.crt
 openssl ec -in "$work/stale" -out worker-stale-serving-certificate/$pki/kubelet.key 2> /dev/null
 
+issue worker-client-certificate-wrong-usage/$pki/kubelet-client-2026-11-23-18-10-00.pem $node $year 20271123181000Z server
+mkdir -p worker-client-key-mismatch/$pki worker-ca-ending/root/etc/kubernetes/pki
+issue "$work/one" $node $year 20271123181000Z client
+issue "$work/two" $node $year 20271123181000Z client
+{ openssl x509 -in "$work/one"; openssl ec -in "$work/two" 2> /dev/null; } > worker-client-key-mismatch/$pki/kubelet-client-2026-11-23-18-10-00.pem
+
+# The CA, signed again with its own key, and ending before what it signed.
+openssl x509 -x509toreq -in "$tree/pki/ca.crt" -signkey "$tree/pki/ca.key" -out "$work/csr" 2> "$work/log"
+openssl ca -batch -notext -config "$work/openssl.cnf" -selfsign -keyfile "$tree/pki/ca.key" -in "$work/csr" -startdate 20170601000000Z -enddate 20270601000000Z \
+    -extensions authority -out worker-ca-ending/root/etc/kubernetes/pki/ca.crt 2>> "$work/log"
+
 # A truncated copy of a good certificate.
 mkdir -p worker-client-certificate-truncated/$pki
 issue "$work/whole" $node $year 20271123181000Z client
@@ -109,6 +120,7 @@ head -c 500 "$work/whole" > worker-client-certificate-truncated/$pki/kubelet-cli
 
 # A control-plane node whose kubelet.conf was never pointed to the rotated certificate.
 inline control-plane-kubelet-conf-expired/root/etc/kubernetes/kubelet.conf "$tree/kubelet.conf" 20251201000503Z 20261201001003Z
+inline control-plane-kubelet-conf-stale/root/etc/kubernetes/kubelet.conf "$tree/kubelet.conf" 20260601000000Z 20270601000000Z
 
 # Nobody renewed anything for a year.
 everything=control-plane-everything-expired/root/etc/kubernetes
@@ -121,3 +133,5 @@ for file in apiserver:ca apiserver-kubelet-client:ca front-proxy-client:front-pr
 done
 again control-plane-apiserver-certificate-expiring/root/etc/kubernetes/pki/apiserver.crt "$tree/pki/apiserver.crt" "$tree/pki/apiserver.key" ca \
     20251206000000Z 20261206000000Z
+again control-plane-front-proxy-certificate-expiring/root/etc/kubernetes/pki/front-proxy-client.crt "$tree/pki/front-proxy-client.crt" \
+    "$tree/pki/front-proxy-client.key" front-proxy-ca 20251221000000Z 20261221000000Z

@@ -1,7 +1,9 @@
 //! The certificates that a kubeconfig holds or names, as its current context resolves them (client-go `clientcmd`).
 
 use base64::Engine as _;
+use zeroize::Zeroizing;
 
+use super::key::KeyAt;
 use super::pem::{self, Ders};
 use super::trust::Authority;
 use crate::facts::certificates::Entry;
@@ -12,6 +14,7 @@ use crate::observe::yaml::Node;
 /// What is wrong with the file itself is the kubelet domain's business: then there is nothing here.
 pub(super) struct Kubeconfig {
     pub client: Option<Held>,
+    pub client_key: KeyAt,
     /// It signs the API server's serving certificate.
     pub cluster_ca: Option<Held>,
     path: String,
@@ -29,6 +32,7 @@ impl Kubeconfig {
         let context = current_context(&config).ok()?;
         Some(Self {
             client: held(path, context.user, &context.user_name, "client-certificate"),
+            client_key: client_key(path, context.user),
             cluster_ca: held(path, context.cluster, &context.cluster_name, "certificate-authority"),
             path: path.to_owned(),
         })
@@ -40,6 +44,15 @@ impl Kubeconfig {
             Held::Inline(entry, ders) => Some(Authority { source: format!("{} of {}", entry.key, self.path), ders: ders.clone().ok()?, stand_in: false }),
             Held::File { path, .. } => Authority::file(host, path),
         }
+    }
+}
+
+fn client_key(path: &str, user: &Node) -> KeyAt {
+    let given = |key: &str| user.find(&[key]).and_then(Node::text).filter(|text| !text.is_empty());
+    match (given("client-key-data"), given("client-key")) {
+        (Some(data), _) => KeyAt::Inline(path.to_owned(), Zeroizing::new(data.to_owned())),
+        (None, Some(file)) => KeyAt::File(beside(path, file)),
+        (None, None) => KeyAt::Nowhere,
     }
 }
 

@@ -22,6 +22,10 @@ pub(super) struct Program {
 }
 
 impl Program {
+    pub fn flag(&self, flag: &str) -> Option<&str> {
+        self.flags.get(flag).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
     /// The file that a flag names, as the node names it.
     pub fn file(&self, flag: &str) -> Option<String> {
         let path = self.flags.get(flag).filter(|path| path.starts_with('/'))?;

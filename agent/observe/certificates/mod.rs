@@ -1,29 +1,25 @@
 //! The certificates that programs on this node use: found from the node's configuration, parsed, and checked against the CA
 //! that must have issued them.
 
+mod distributions;
+mod found;
+mod key;
 mod kubeconfig;
 mod manifests;
 mod pem;
 mod trust;
 
-use x509_parser::certificate::X509Certificate;
-use x509_parser::prelude::FromDer;
-use x509_parser::x509::X509Name;
-
-use super::host::{Host, ReadError};
-use crate::facts::certificates::{Certificate, Place, PlaceState, Role};
-use crate::facts::{Blind, Certificates, Kubelet, Timestamp};
-use kubeconfig::{Held, Kubeconfig};
+use super::host::Host;
+use crate::facts::certificates::Role;
+use crate::facts::kubelet::endpoint;
+use crate::facts::{Certificates, Kubelet, Sourced};
+use found::{Found, Wanted};
+use key::KeyAt;
+use kubeconfig::Kubeconfig;
 use manifests::Program;
 pub(super) use pem::parse;
-use pem::{Ders, MOST};
 use trust::Authority;
 
-const LIMIT: u64 = 4 << 20;
-/// Places listed, whatever the configured globs match.
-const MOST_PLACES: usize = 2000;
-/// Longest name kept of a subject, in characters.
-const LONGEST_NAME: usize = 256;
 const KUBERNETES: &str = "/etc/kubernetes";
 const PKI: &str = "/etc/kubernetes/pki";
 
@@ -32,26 +28,28 @@ struct Known {
     role: Role,
     program: &'static str,
     flag: &'static str,
+    /// The flag for its private key; empty for a CA, whose key no program here needs.
+    key_flag: &'static str,
     file: &'static str,
 }
 
 /// In the order of importance: what stops more comes first
 /// (kubeadm's names: `cmd/kubeadm/app/constants/constants.go`; its flags: `cmd/kubeadm/app/phases/controlplane/manifests.go`).
 const KNOWN: [Known; 10] = [
-    known(Role::ClusterCa, "kube-apiserver", "client-ca-file", "ca.crt"),
-    known(Role::ApiServer, "kube-apiserver", "tls-cert-file", "apiserver.crt"),
-    known(Role::EtcdCa, "etcd", "trusted-ca-file", "etcd/ca.crt"),
-    known(Role::ApiServerEtcdClient, "kube-apiserver", "etcd-certfile", "apiserver-etcd-client.crt"),
-    known(Role::EtcdServer, "etcd", "cert-file", "etcd/server.crt"),
-    known(Role::EtcdPeer, "etcd", "peer-cert-file", "etcd/peer.crt"),
-    known(Role::ApiServerKubeletClient, "kube-apiserver", "kubelet-client-certificate", "apiserver-kubelet-client.crt"),
-    known(Role::FrontProxyCa, "kube-apiserver", "requestheader-client-ca-file", "front-proxy-ca.crt"),
-    known(Role::FrontProxyClient, "kube-apiserver", "proxy-client-cert-file", "front-proxy-client.crt"),
-    known(Role::EtcdHealthcheckClient, "", "", "etcd/healthcheck-client.crt"),
+    known(Role::ClusterCa, "kube-apiserver", "client-ca-file", "", "ca.crt"),
+    known(Role::ApiServer, "kube-apiserver", "tls-cert-file", "tls-private-key-file", "apiserver.crt"),
+    known(Role::EtcdCa, "etcd", "trusted-ca-file", "", "etcd/ca.crt"),
+    known(Role::ApiServerEtcdClient, "kube-apiserver", "etcd-certfile", "etcd-keyfile", "apiserver-etcd-client.crt"),
+    known(Role::EtcdServer, "etcd", "cert-file", "key-file", "etcd/server.crt"),
+    known(Role::EtcdPeer, "etcd", "peer-cert-file", "peer-key-file", "etcd/peer.crt"),
+    known(Role::ApiServerKubeletClient, "kube-apiserver", "kubelet-client-certificate", "kubelet-client-key", "apiserver-kubelet-client.crt"),
+    known(Role::FrontProxyCa, "kube-apiserver", "requestheader-client-ca-file", "", "front-proxy-ca.crt"),
+    known(Role::FrontProxyClient, "kube-apiserver", "proxy-client-cert-file", "proxy-client-key-file", "front-proxy-client.crt"),
+    known(Role::EtcdHealthcheckClient, "", "", "", "etcd/healthcheck-client.crt"),
 ];
 
-const fn known(role: Role, program: &'static str, flag: &'static str, file: &'static str) -> Known {
-    Known { role, program, flag, file }
+const fn known(role: Role, program: &'static str, flag: &'static str, key_flag: &'static str, file: &'static str) -> Known {
+    Known { role, program, flag, key_flag, file }
 }
 
 /// Finds and reads all of them. `paths` are further ones of the configuration.
@@ -64,6 +62,7 @@ pub fn observe(host: &Host, kubelet: &Kubelet, paths: &[String]) -> Certificates
     node.cluster_cas(&mut found);
     node.control_plane(&mut found);
     node.kubeconfigs(&mut found);
+    distributions::observe(host, &mut found);
     for pattern in paths {
         found.configured(pattern);
     }
@@ -95,35 +94,39 @@ impl<'a> Node<'a> {
         let Some(kubeconfig) = &self.kubelet.kubeconfig else { return };
         let authority = self.client_ca();
         let client = self.kubeconfig.as_ref().and_then(|kubeconfig| kubeconfig.client.as_ref());
+        let key = self.kubeconfig.as_ref().map_or(&KeyAt::Nowhere, |kubeconfig| &kubeconfig.client_key);
         // A file that is missing is told with the kubeconfig that names it.
-        found.held(&kubeconfig.file.path.value, client, Role::KubeletClient, authority.as_ref(), false);
-        let in_use = self.kubelet.rotate_certificates.value;
-        found.file(&format!("{}/kubelet-client-current.pem", self.kubelet.cert_dir.value), Role::KubeletClient, authority.as_ref(), |place| Place {
-            in_use,
-            ..place
-        });
+        found.held(&kubeconfig.file.path.value, client, key, Wanted::new("", Role::KubeletClient, authority.as_ref()));
+        let current = format!("{}/kubelet-client-current.pem", self.kubelet.cert_dir.value);
+        let wanted = Wanted::new(&current, Role::KubeletClient, authority.as_ref());
+        found.file(Wanted { in_use: self.kubelet.rotate_certificates.value, key: KeyAt::Same, ..wanted });
     }
 
     /// `tlsCertFile`, else with serverTLSBootstrap the rotated one, else the self-signed one of the first start
     /// (`cmd/kubelet/app/server.go` `InitializeTLS`). Nothing on the node tells who has to have issued it.
     fn kubelet_serving(&self, found: &mut Found) {
         let given = self.kubelet.tls_cert_file.as_ref();
-        let bootstraps = self.kubelet.server_tls_bootstrap.value;
         if let Some(file) = given {
-            found.named(&file.value, Role::KubeletServing, None, file.source.clone());
+            let key = self.kubelet.flags.get("tls-private-key-file").map_or(KeyAt::Beside, |key| KeyAt::File(key.value.clone()));
+            let wanted = Wanted::new(&file.value, Role::KubeletServing, None);
+            found.file(Wanted { named_by: Some(file.source.clone()), must_exist: true, key, ..wanted });
         }
+        let bootstraps = self.kubelet.server_tls_bootstrap.value;
         let dir = &self.kubelet.cert_dir.value;
-        found.file(&format!("{dir}/kubelet-server-current.pem"), Role::KubeletServing, None, |place| Place { in_use: bootstraps && given.is_none(), ..place });
-        found.file(&format!("{dir}/kubelet.crt"), Role::KubeletServing, None, |place| Place { in_use: !bootstraps && given.is_none(), ..place });
+        for (file, in_use, key) in [("kubelet-server-current.pem", bootstraps, KeyAt::Same), ("kubelet.crt", !bootstraps, KeyAt::Beside)] {
+            let path = format!("{dir}/{file}");
+            found.file(Wanted { in_use: in_use && given.is_none(), key, ..Wanted::new(&path, Role::KubeletServing, None) });
+        }
     }
 
     /// What the kubelet trusts: its clientCAFile, and the CA in its kubeconfig.
     fn cluster_cas(&self, found: &mut Found) {
         if let Some(file) = &self.kubelet.client_ca_file {
-            found.file(&file.path.value, Role::ClusterCa, None, |place| Place { named_by: Some(file.path.source.clone()), ..place });
+            let wanted = Wanted::new(&file.path.value, Role::ClusterCa, None);
+            found.file(Wanted { named_by: Some(file.path.source.clone()), key: KeyAt::Beside, ..wanted });
         }
         let (Some(kubeconfig), Some(file)) = (&self.kubeconfig, &self.kubelet.kubeconfig) else { return };
-        found.held(&file.file.path.value, kubeconfig.cluster_ca.as_ref(), Role::ClusterCa, None, false);
+        found.held(&file.file.path.value, kubeconfig.cluster_ca.as_ref(), &KeyAt::Nowhere, Wanted::new("", Role::ClusterCa, None));
     }
 
     /// What the static pods are started with. kubeadm's files beside it are in use where no manifest says otherwise.
@@ -131,22 +134,48 @@ impl<'a> Node<'a> {
         for known in &KNOWN {
             let authority = self.issuer(known.role);
             let program = self.program(known.program);
-            if let Some((path, named_by)) = program.and_then(|program| Some((program.file(known.flag)?, format!("{} --{}", program.manifest, known.flag)))) {
-                found.named(&path, known.role, authority.as_ref(), named_by);
+            let called = if known.role == Role::ApiServer { self.api_server_is_called(program) } else { Vec::new() };
+            if let Some((program, path)) = program.and_then(|program| Some((program, program.file(known.flag)?))) {
+                let key = program.file(known.key_flag).map_or(KeyAt::Beside, KeyAt::File);
+                let named_by = Some(format!("{} --{}", program.manifest, known.flag));
+                found.file(Wanted { named_by, must_exist: true, key, called: called.clone(), ..Wanted::new(&path, known.role, authority.as_ref()) });
             }
-            found.file(&format!("{PKI}/{}", known.file), known.role, authority.as_ref(), |place| Place { in_use: program.is_none(), ..place });
+            let path = format!("{PKI}/{}", known.file);
+            let in_use = program.is_none() && !(known.role == Role::ClusterCa && self.is_worker_with_another_ca());
+            found.file(Wanted { in_use, key: KeyAt::Beside, called, ..Wanted::new(&path, known.role, authority.as_ref()) });
         }
+    }
+
+    /// A worker's pki/ca.crt serves nothing but the kubelet's clientCAFile, and that is another one.
+    fn is_worker_with_another_ca(&self) -> bool {
+        self.kubelet.client_ca_file.is_some() && !self.has_api_server()
+    }
+
+    fn has_api_server(&self) -> bool {
+        self.host.exists(&format!("{PKI}/apiserver.crt")).unwrap_or(false)
+    }
+
+    /// Its own address, and how this node's kubelet calls it.
+    fn api_server_is_called(&self, program: Option<&Program>) -> Vec<Sourced<String>> {
+        let Some(program) = program else { return Vec::new() };
+        let server = self.kubelet.kubeconfig.as_ref().and_then(|kubeconfig| kubeconfig.server.as_ref());
+        let dialled = server.and_then(|server| Some(Sourced::new(endpoint(&server.value).ok()?.0, server.source.clone())));
+        let flag = "advertise-address";
+        let own = program.flag(flag).map(|address| Sourced::new(address.to_owned(), format!("{} --{flag}", program.manifest)));
+        own.into_iter().chain(dialled).collect()
     }
 
     /// Every other kubeconfig in /etc/kubernetes. The kubelet's bootstrap kubeconfig holds a token.
     fn kubeconfigs(&self, found: &mut Found) {
         let names = self.host.list(KUBERNETES).ok().flatten().unwrap_or_default();
+        let authority = self.client_ca();
         for path in names.iter().filter(|name| name.strip_suffix(".conf").is_some()).map(|name| format!("{KUBERNETES}/{name}")) {
             if self.kubelet.kubeconfig.as_ref().is_some_and(|kubeconfig| kubeconfig.file.path.value == path) {
                 continue;
             }
             if let Some(kubeconfig) = Kubeconfig::read(self.host, &path) {
-                found.held(&path, kubeconfig.client.as_ref(), Role::KubeconfigClient, self.client_ca().as_ref(), true);
+                let wanted = Wanted { must_exist: true, ..Wanted::new("", Role::KubeconfigClient, authority.as_ref()) };
+                found.held(&path, kubeconfig.client.as_ref(), &kubeconfig.client_key, wanted);
             }
         }
     }
@@ -167,9 +196,8 @@ impl<'a> Node<'a> {
     /// The CA by which the API server knows its clients. On a worker the kubelet's clientCAFile is the same (kubeadm, k3s); the
     /// kubeconfig's CA signs servers and only stands in.
     fn client_ca(&self) -> Option<Authority> {
-        let control_plane = self.host.exists(&format!("{PKI}/apiserver.crt")).unwrap_or(false);
         self.flagged("kube-apiserver", "client-ca-file")
-            .or_else(|| self.kubeadm("ca.crt").filter(|_| control_plane))
+            .or_else(|| self.kubeadm("ca.crt").filter(|_| self.has_api_server()))
             .or_else(|| Authority::file(self.host, &self.kubelet.client_ca_file.as_ref()?.path.value))
             .or_else(|| Some(self.kubeconfig.as_ref()?.authority(self.host)?.stand_in()))
     }
@@ -201,122 +229,4 @@ impl<'a> Node<'a> {
             _ => None,
         }
     }
-}
-
-/// The places found so far, each once.
-struct Found<'a> {
-    host: &'a Host,
-    places: Vec<Place>,
-}
-
-impl Found<'_> {
-    fn add(&mut self, place: Place) {
-        let key = |place: &Place| place.entry.as_ref().map(|entry| entry.key.clone());
-        let listed = self.places.iter().any(|other| other.path == place.path && key(other) == key(&place));
-        if !listed && self.places.len() < MOST_PLACES {
-            self.places.push(place);
-        }
-    }
-
-    /// A file that exists on some nodes only.
-    fn file(&mut self, path: &str, role: Role, authority: Option<&Authority>, with: impl FnOnce(Place) -> Place) {
-        let place = with(self.look(path, role, authority));
-        if place.state != PlaceState::Missing {
-            self.add(place);
-        }
-    }
-
-    /// A file that a program was told to use: it has to be there.
-    fn named(&mut self, path: &str, role: Role, authority: Option<&Authority>, named_by: String) {
-        let place = self.look(path, role, authority);
-        self.add(Place { named_by: Some(named_by), ..place });
-    }
-
-    /// What a kubeconfig holds, or names.
-    fn held(&mut self, kubeconfig: &str, held: Option<&Held>, role: Role, authority: Option<&Authority>, must_exist: bool) {
-        match held {
-            Some(Held::Inline(entry, ders)) => {
-                let state = ders.as_ref().map_or_else(|why| PlaceState::Invalid(why.clone()), |ders| judge(ders, role, authority));
-                self.add(Place { entry: Some(entry.clone()), ..place(kubeconfig, role, state) });
-            }
-            Some(Held::File { path, named_by }) if must_exist => self.named(path, role, authority, named_by.clone()),
-            Some(Held::File { path, named_by }) => self.file(path, role, authority, |place| Place { named_by: Some(named_by.clone()), ..place }),
-            None => {}
-        }
-    }
-
-    /// A path of the configuration; its last component may have one `*`. What a glob matches need not be a certificate, unless its
-    /// name says that it is.
-    fn configured(&mut self, pattern: &str) {
-        let Some((dir, (before, after))) = pattern.rsplit_once('/').and_then(|(dir, name)| Some((dir, name.split_once('*')?))) else {
-            return self.file(pattern, Role::Other, None, |place| place);
-        };
-        let names = self.host.list(if dir.is_empty() { "/" } else { dir }).ok().flatten().unwrap_or_default();
-        for name in names.iter().filter(|name| name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after)) {
-            let says_so = [".crt", ".pem", ".cer", ".cert"].iter().any(|end| name.ends_with(end));
-            let place = self.look(&format!("{dir}/{name}"), Role::Other, None);
-            if says_so || !matches!(place.state, PlaceState::Invalid(_) | PlaceState::Missing) {
-                self.add(place);
-            }
-        }
-    }
-
-    fn look(&self, path: &str, role: Role, authority: Option<&Authority>) -> Place {
-        let parse = if role == Role::Other { pem::parse_any } else { pem::parse };
-        let state = read(self.host, path, parse).map_or_else(|state| state, |ders| judge(&ders, role, authority));
-        Place { target: self.host.link(path), ..place(path, role, state) }
-    }
-}
-
-fn place(path: &str, role: Role, state: PlaceState) -> Place {
-    Place { path: path.to_owned(), target: None, entry: None, named_by: None, role, in_use: true, state }
-}
-
-/// The certificates of a file, or what lies there instead.
-fn read(host: &Host, path: &str, parse: fn(&[u8]) -> Result<Ders, String>) -> Result<Ders, PlaceState> {
-    match host.read(path, LIMIT) {
-        Ok(bytes) => parse(&bytes).map_err(PlaceState::Invalid),
-        Err(ReadError::Missing) => Err(PlaceState::Missing),
-        Err(ReadError::Blind(blind)) => Err(PlaceState::Unreadable(blind)),
-        Err(error) => Err(PlaceState::Invalid(format!("it {error}"))),
-    }
-}
-
-fn judge(ders: &Ders, role: Role, authority: Option<&Authority>) -> PlaceState {
-    if ders.len() > MOST {
-        return PlaceState::Unreadable(Blind::new(format!("a file of more than {MOST} certificates is not judged")));
-    }
-    let parsed: Vec<_> = ders.iter().filter_map(|der| X509Certificate::from_der(der).ok()).map(|(_, certificate)| certificate).collect();
-    let mut certificates: Vec<_> = parsed.iter().filter_map(fact).collect();
-    match (certificates.first_mut(), parsed.first()) {
-        (Some(first), Some(leaf)) if !role.is_ca() => {
-            first.trust = authority.map(|authority| trust::trust(leaf, parsed.get(1..).unwrap_or_default(), authority));
-        }
-        (Some(_), _) => {}
-        (None, _) => return PlaceState::Invalid("its dates lie outside any calendar".to_owned()),
-    }
-    PlaceState::Certificates(certificates)
-}
-
-fn fact(certificate: &X509Certificate) -> Option<Certificate> {
-    Some(Certificate {
-        common_name: name_of(certificate.subject()),
-        organizations: certificate.subject().iter_organization().map(|value| words(value.as_slice())).collect(),
-        issuer_common_name: name_of(certificate.issuer()),
-        serial: certificate.raw_serial_as_string().replace(':', "").to_uppercase().chars().take(LONGEST_NAME).collect(),
-        not_before: Timestamp::from_unix_seconds(certificate.validity().not_before.timestamp())?,
-        not_after: Timestamp::from_unix_seconds(certificate.validity().not_after.timestamp())?,
-        is_ca: certificate.is_ca(),
-        trust: None,
-    })
-}
-
-/// The common name; of several the last, which is the user's name to the API server (Go `pkix.Name.FillFromRDNSequence`).
-fn name_of(name: &X509Name) -> String {
-    name.iter_common_name().last().map_or_else(String::new, |cn| words(cn.as_slice()))
-}
-
-/// What a name says, on one line.
-fn words(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).chars().take(LONGEST_NAME).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

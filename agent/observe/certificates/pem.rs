@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
+use zeroize::Zeroizing;
 
 /// Certificates judged in one file; a bundle of all public CAs has about 150.
 pub(super) const MOST: usize = 1000;
@@ -60,6 +61,28 @@ pub(super) fn parse_any(bytes: &[u8]) -> Result<Ders, String> {
 
 fn is_der(bytes: &[u8]) -> bool {
     X509Certificate::from_der(bytes).is_ok()
+}
+
+/// The first private key of a file in DER; wiped when it is dropped.
+///
+/// # Errors
+/// Why there is none that a program could use.
+pub(super) fn private_key(bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
+    let text = Zeroizing::new(String::from_utf8_lossy(bytes).into_owned());
+    let is_key = |label: &str| label == "PRIVATE KEY" || label.ends_with(" PRIVATE KEY");
+    let key = blocks(&text).find_map(|block| match block {
+        Block::Whole { label, body } if is_key(label) => Some((label, body)),
+        _ => None,
+    });
+    match key {
+        Some(("ENCRYPTED PRIVATE KEY", _)) => Err("it is encrypted, and nobody is there to give the passphrase".to_owned()),
+        Some((_, body)) => {
+            let digits: Zeroizing<String> = Zeroizing::new(body.split_whitespace().collect());
+            let key = base64::engine::general_purpose::STANDARD.decode(digits.as_bytes());
+            key.map(Zeroizing::new).map_err(|_| "its private key is not base64".to_owned())
+        }
+        None => Err("there is no whole PEM block PRIVATE KEY in it".to_owned()),
+    }
 }
 
 /// A certificate's DER; the words after "PEM block 1" otherwise.

@@ -9,9 +9,10 @@ use x509_parser::oid_registry::{
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 
+use super::found::name_of;
 use super::pem::{Ders, MOST};
-use crate::facts::Blind;
 use crate::facts::certificates::Trust;
+use crate::facts::{Blind, Timestamp};
 use crate::observe::host::Host;
 
 /// The CA certificates that a program would check a certificate with, and where they were read.
@@ -26,7 +27,7 @@ pub(super) struct Authority {
 impl Authority {
     /// The CA file at `path`, if it holds any certificate.
     pub fn file(host: &Host, path: &str) -> Option<Self> {
-        Some(Self { source: path.to_owned(), ders: super::read(host, path, super::parse).ok()?, stand_in: false })
+        Some(Self { source: path.to_owned(), ders: super::found::read(host, path, super::parse).ok()?, stand_in: false })
     }
 
     pub fn stand_in(mut self) -> Self {
@@ -49,26 +50,27 @@ impl Authority {
 pub(super) fn trust(leaf: &X509Certificate, intermediates: &[X509Certificate], authority: &Authority) -> Trust {
     let authorities: Vec<_> = authority.ders.iter().filter_map(|der| X509Certificate::from_der(der).ok()).map(|(_, certificate)| certificate).collect();
     let mut current = leaf;
-    let mut verified = Ok(false);
+    let mut verified = Ok(None);
     for _ in 0..=intermediates.len() {
         verified = signed_by_any(current, &authorities);
         let next = intermediates.iter().find(|ca| named_as_issuer(ca, current) && matches!(signed_by(current, ca), Ok(true)));
         match (&verified, next) {
-            (Ok(false), Some(ca)) => current = ca,
+            (Ok(None), Some(ca)) => current = ca,
             _ => break,
         }
     }
     if authority.ders.len() > MOST {
         verified = Err(Blind::new(format!("{} holds more than {MOST} certificates", authority.source)));
     }
-    let mut names: Vec<_> = authorities.iter().map(|ca| super::name_of(ca.subject())).collect();
+    let mut names: Vec<_> = authorities.iter().map(|ca| name_of(ca.subject())).collect();
     names.dedup();
     names.truncate(3);
     Trust {
         authority: format!("{} (CN={})", authority.source, names.join(", ")),
         stand_in: authority.stand_in,
-        same_name: authorities.iter().any(|ca| super::name_of(ca.subject()) == super::name_of(current.issuer())),
-        verified: verified.into(),
+        same_name: authorities.iter().any(|ca| name_of(ca.subject()) == name_of(current.issuer())),
+        authority_not_after: verified.as_ref().ok().copied().flatten(),
+        verified: verified.map(|signer| signer.is_some()).into(),
     }
 }
 
@@ -77,16 +79,21 @@ fn named_as_issuer(ca: &X509Certificate, certificate: &X509Certificate) -> bool 
     ca.subject().as_raw() == certificate.issuer().as_raw()
 }
 
-fn signed_by_any(certificate: &X509Certificate, authorities: &[X509Certificate]) -> Result<bool, Blind> {
+/// When the one ends that lasts longest of those that signed it; none of them did, if there is none.
+fn signed_by_any(certificate: &X509Certificate, authorities: &[X509Certificate]) -> Result<Option<Timestamp>, Blind> {
+    let mut signer: Option<Timestamp> = None;
     let mut unchecked = None;
     for ca in authorities.iter().filter(|ca| named_as_issuer(ca, certificate)) {
         match signed_by(certificate, ca) {
-            Ok(true) => return Ok(true),
+            Ok(true) => signer = signer.max(Timestamp::from_unix_seconds(ca.validity().not_after.timestamp())),
             Ok(false) => {}
             Err(blind) => unchecked = Some(blind),
         }
     }
-    unchecked.map_or(Ok(false), Err)
+    match (signer, unchecked) {
+        (None, Some(blind)) => Err(blind),
+        (signer, _) => Ok(signer),
+    }
 }
 
 /// Blind for algorithms and key sizes that cannot be checked here.
@@ -98,8 +105,7 @@ fn signed_by(certificate: &X509Certificate, ca: &X509Certificate) -> Result<bool
     {
         return Ok(false);
     }
-    let blind =
-        |what: String| Err(Blind::new(format!("whether CN={} signed CN={}: {what}", super::name_of(ca.subject()), super::name_of(certificate.subject()))));
+    let blind = |what: String| Err(Blind::new(format!("whether CN={} signed CN={}: {what}", name_of(ca.subject()), name_of(certificate.subject()))));
     if let Ok(PublicKey::RSA(rsa)) = ca.public_key().parsed() {
         let bits = rsa.key_size();
         // ring checks no other sizes.

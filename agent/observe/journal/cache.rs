@@ -111,7 +111,7 @@ impl Cache {
     fn block(&mut self, handle: &Handle, block: u64) -> Result<(usize, usize), Fault> {
         let tag = handle.tag() + 1;
         let mixed = (block ^ u64::from(handle.key) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let set = usize::try_from(mixed >> 32).unwrap_or(0) % self.slots.len();
+        let set = usize::try_from(mixed >> 32).unwrap_or(0) % (BLOCKS / 2);
         let (Some(slots), Some(recent)) = (self.slots.get_mut(set), self.recent.get_mut(set)) else { return Err(Fault::Damaged("no cache")) };
         for (way, slot) in slots.iter().enumerate() {
             if slot.tag == tag && slot.block == block {

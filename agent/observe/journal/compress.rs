@@ -8,8 +8,8 @@ use super::format::{Fault, OBJECT_LZ4, OBJECT_XZ, OBJECT_ZSTD};
 
 /// journald compresses single fields: a larger window is damage, not data.
 const WINDOW_MAX: u64 = 8 << 20;
-/// xz keeps the whole output until it is done, so what goes in is bounded, too.
-const XZ_INPUT_MAX: usize = 8 << 20;
+/// The longest field that is unpacked as a whole, which LZ4 and xz must be even for their first bytes.
+const WHOLE_MAX: usize = 64 << 20;
 
 /// A decompressor that keeps its tables from one payload to the next.
 pub struct Decompressor {
@@ -64,7 +64,7 @@ fn lz4(packed: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
     const DAMAGED: Fault = Fault::Damaged("lz4 data");
     let (size, block) = packed.split_at_checked(8).ok_or(DAMAGED)?;
     let size = super::format::u64_at(size, 0).and_then(|size| usize::try_from(size).ok()).ok_or(DAMAGED)?;
-    if size > block.len().saturating_mul(255).saturating_add(64) || size as u64 > super::format::OBJECT_MAX {
+    if size > block.len().saturating_mul(255).saturating_add(64) || size > WHOLE_MAX {
         return Err(DAMAGED);
     }
     let before = out.len();
@@ -78,8 +78,10 @@ fn lz4(packed: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
 }
 
 fn xz(packed: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
-    if packed.len() > XZ_INPUT_MAX {
-        return Err(Fault::Damaged("xz data too large"));
+    const DAMAGED: Fault = Fault::Damaged("xz data");
+    // The decoder keeps all that it unpacks until it is done: ask first how much that is.
+    if xz_size(packed).is_none_or(|size| size > WHOLE_MAX) {
+        return Err(DAMAGED);
     }
     let mut sink = Sink { left: limit, out };
     let mut source = packed;
@@ -87,7 +89,31 @@ fn xz(packed: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
         Ok(()) => Ok(()),
         // The sink stops the decoder when it has enough.
         Err(_) if sink.left == 0 => Ok(()),
-        Err(_) => Err(Fault::Damaged("xz data")),
+        Err(_) => Err(DAMAGED),
+    }
+}
+
+/// What the first block of an xz stream unpacks to, by the headers of its LZMA2 chunks; journald writes one block.
+fn xz_size(packed: &[u8]) -> Option<usize> {
+    const STREAM_HEADER: usize = 12;
+    let mut at = STREAM_HEADER + (usize::from(*packed.get(STREAM_HEADER)?) + 1) * 4;
+    let mut size = 0_usize;
+    let word = |at: usize| Some(usize::from(u16::from_be_bytes(packed.get(at..at + 2)?.try_into().ok()?)));
+    loop {
+        let control = *packed.get(at)?;
+        at += match control {
+            0 => return Some(size),
+            1 | 2 => {
+                size += word(at + 1)? + 1;
+                3 + word(at + 1)? + 1
+            }
+            0x80.. => {
+                size += (usize::from(control & 0x1f) << 16) + word(at + 1)? + 1;
+                // From 0xc0 on a byte of new properties comes before the data.
+                5 + usize::from(control >= 0xc0) + word(at + 3)? + 1
+            }
+            _ => return None,
+        };
     }
 }
 

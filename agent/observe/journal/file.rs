@@ -15,6 +15,12 @@ const ARRAYS_MAX: usize = 4096;
 /// The largest entry taken for real: 1,024 fields are journald's own limit (`ENTRY_FIELD_COUNT_MAX`).
 const ENTRY_MAX: u64 = 48 << 10;
 const ENTRY_ITEMS: usize = 64;
+/// Compressed bytes of one field that are read.
+const PACKED_MAX: u64 = 64 << 20;
+/// Zstandard's largest block and its header, twice.
+const ZSTD_BLOCKS: u64 = 260 << 10;
+/// Where a FIELD object's name begins.
+const FIELD_NAME: u64 = 40;
 /// Where an array's items begin.
 const ARRAY_ITEMS: u64 = 24;
 
@@ -175,14 +181,16 @@ impl JournalFile {
         let start = self.payload_offset();
         let length = object.size.checked_sub(start).ok_or(Fault::Damaged("a field cut short"))?;
         if object.flags & (OBJECT_XZ | OBJECT_LZ4 | OBJECT_ZSTD) == 0 {
-            if length < prefix.len() as u64 || cache.read(&self.handle, offset + start, prefix.len())? != prefix {
+            if length < prefix.len() as u64 || !prefix.is_empty() && cache.read(&self.handle, offset + start, prefix.len())? != prefix {
                 return Ok(false);
             }
             self.raw(cache, offset + start, length.min(limit as u64), out)?;
             return Ok(true);
         }
+        // Zstandard gives the first bytes for the first blocks; the others must be unpacked as a whole.
+        let needed = if object.flags & OBJECT_ZSTD == 0 { PACKED_MAX } else { limit as u64 + ZSTD_BLOCKS };
         let mut packed = Vec::new();
-        self.raw(cache, offset + start, length, &mut packed)?;
+        self.raw(cache, offset + start, length.min(needed), &mut packed)?;
         unpack.unpack(object.flags, &packed, limit, out)?;
         Ok(out.starts_with(prefix))
     }
@@ -212,7 +220,7 @@ impl JournalFile {
     /// # Errors
     /// The chain it should be in is damaged.
     pub fn find_data(&self, cache: &mut Cache, unpack: &mut Decompressor, payload: &[u8]) -> Result<Option<u64>, Fault> {
-        let hash = if self.header.is_keyed() { siphash24(payload, &self.header.file_id.0) } else { jenkins(payload) };
+        let hash = self.hash(payload);
         let buckets = self.header.data_hash_table_size / 16;
         let bucket = hash.checked_rem(buckets).ok_or(Fault::Incomplete)?;
         let item = self.header.data_hash_table_offset.checked_add(bucket * 16).ok_or(Fault::Damaged("hash table beyond the file"))?;
@@ -234,6 +242,53 @@ impl JournalFile {
             offset = next;
         }
         Err(Fault::Damaged("a hash chain without end"))
+    }
+
+    /// The DATA objects of a field, the newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// The list is damaged.
+    pub fn values(&self, cache: &mut Cache, name: &[u8], limit: usize) -> Result<Vec<u64>, Fault> {
+        let mut values = Vec::new();
+        let mut next = self.find_field(cache, name)?.unwrap_or(0);
+        while next != 0 && values.len() < limit {
+            self.object(cache, next, Kind::Data)?;
+            values.push(next);
+            let older = u64_at(cache.read(&self.handle, next + 32, 8)?, 0).unwrap_or(0);
+            if older >= next {
+                return Err(Fault::Damaged("a list of values that leads back"));
+            }
+            next = older;
+        }
+        Ok(values)
+    }
+
+    /// The newest DATA object of a field, by the hash table of fields.
+    fn find_field(&self, cache: &mut Cache, name: &[u8]) -> Result<Option<u64>, Fault> {
+        let hash = self.hash(name);
+        let Some(bucket) = hash.checked_rem(self.header.field_hash_table_size / 16) else { return Ok(None) };
+        let item = self.header.field_hash_table_offset.checked_add(bucket * 16).ok_or(Fault::Damaged("hash table beyond the file"))?;
+        let mut offset = u64_at(cache.read(&self.handle, item, 8)?, 0).unwrap_or(0);
+        for _ in 0..BUCKET_MAX {
+            if offset == 0 {
+                return Ok(None);
+            }
+            let size = self.object(cache, offset, Kind::Field)?.size;
+            let fields = cache.read(&self.handle, offset + 16, 24)?;
+            let (its_hash, next, head) = (u64_at(fields, 0), u64_at(fields, 8).unwrap_or(0), u64_at(fields, 16));
+            if its_hash == Some(hash) && size == FIELD_NAME + name.len() as u64 && cache.read(&self.handle, offset + FIELD_NAME, name.len())? == name {
+                return Ok(head);
+            }
+            if next != 0 && next <= offset {
+                return Err(Fault::Damaged("a hash chain that leads back"));
+            }
+            offset = next;
+        }
+        Err(Fault::Damaged("a hash chain without end"))
+    }
+
+    fn hash(&self, payload: &[u8]) -> u64 {
+        if self.header.is_keyed() { siphash24(payload, &self.header.file_id.0) } else { jenkins(payload) }
     }
 
     /// All entries of the file, oldest first.
@@ -402,6 +457,24 @@ impl Chain {
             self.last = (index, offset);
         }
         Ok(offset)
+    }
+
+    /// The index of the first entry of which `reached` is true; it must be false of all before and true of all after.
+    ///
+    /// # Errors
+    /// An entry on the way cannot be read.
+    pub fn partition(&self, file: &JournalFile, cache: &mut Cache, reached: impl Fn(&EntryHead) -> bool) -> Result<u64, Fault> {
+        let (mut low, mut high) = (0, self.len);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            // Items never written are like entries still to come.
+            let past = match self.get(file, cache, middle)? {
+                Some(offset) => reached(&file.head(cache, offset)?),
+                None => true,
+            };
+            if past { high = middle } else { low = middle + 1 }
+        }
+        Ok(low)
     }
 
     /// The index a step further, if `bound` lies one beside the item found last.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::compress::Decompressor;
-use super::file::{Direction, Entry};
+use super::file::{Direction, Entry, JournalFile};
 use super::find;
 use super::format::{Fault, Id, State};
 use super::reader::{Filter, Reader};
@@ -60,19 +60,13 @@ enum Mark {
     RunOf(Id),
 }
 
-/// The marks of one file: a line is judged by where its fields lie, without reading them.
+/// The marks of one file: a line is judged by where its fields lie, without reading them. Empty, for a file that is read
+/// from its first entry.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     known: HashMap<u64, Mark>,
     /// DATA objects up to here have been looked up; later ones are looked at as they appear.
     seen_to: u64,
-}
-
-impl Marks {
-    /// For a file that will be read from its first entry.
-    pub fn start_anew(&mut self) {
-        *self = Self::default();
-    }
 }
 
 /// What the marks say of an entry.
@@ -115,7 +109,10 @@ impl Look {
         for directory in look.directories.clone() {
             for name in find::names(host, &directory)? {
                 // A file that journald has only begun is found again by who follows.
-                let _ = look.add(host, &format!("{directory}/{name}"));
+                if let Some(file) = look.open(host, &format!("{directory}/{name}"), &mut false) {
+                    let marks = look.resolve(&file);
+                    look.add(file, marks);
+                }
             }
         }
         look.require_one()?;
@@ -123,29 +120,33 @@ impl Look {
         Ok(look)
     }
 
-    /// Opens one more file. False if it cannot be read yet.
-    pub fn add(&mut self, host: &Host, path: &str) -> bool {
-        let file = match find::open(host, path) {
-            Ok(Some(file)) => file,
-            Ok(None) => return true,
+    /// Opens a file; `None` if it is gone, or refused, or not completely written yet: then it is `young`.
+    pub fn open(&mut self, host: &Host, path: &str, young: &mut bool) -> Option<JournalFile> {
+        let opened = find::open(host, path).and_then(|file| match file.map(|file| self.reader.open(file, path.to_owned())) {
+            None => Ok(None),
+            Some(Ok(file)) => Ok(Some(file)),
+            Some(Err(Fault::Incomplete)) => {
+                *young = true;
+                Ok(None)
+            }
+            Some(Err(fault)) => Err(refusal(path, &fault)),
+        });
+        match opened {
+            Ok(file) => {
+                self.unreadable.remove(path);
+                file
+            }
             Err(blind) => {
                 self.unreadable.insert(path.to_owned(), blind);
-                return true;
-            }
-        };
-        match self.reader.add(file, path.to_owned()) {
-            Ok(()) => {
-                self.unreadable.remove(path);
-                let marks = self.resolve(self.reader.files.len() - 1).unwrap_or_default();
-                self.marks.push(marks);
-                true
-            }
-            Err(Fault::Incomplete) => false,
-            Err(fault) => {
-                self.unreadable.insert(path.to_owned(), refusal(path, &fault));
-                true
+                None
             }
         }
+    }
+
+    /// Reads this file, too, from `marks` on.
+    pub fn add(&mut self, file: JournalFile, marks: Marks) {
+        self.reader.files.push(file);
+        self.marks.push(marks);
     }
 
     /// # Errors
@@ -161,9 +162,8 @@ impl Look {
     }
 
     /// Looks up what the file already has.
-    fn resolve(&mut self, index: usize) -> Result<Marks, Fault> {
-        let Reader { cache, unpack, files, damaged, .. } = &mut self.reader;
-        let Some(file) = files.get(index) else { return Ok(Marks::default()) };
+    fn resolve(&mut self, file: &JournalFile) -> Marks {
+        let Reader { cache, unpack, damaged, .. } = &mut self.reader;
         let mut marks = Marks { known: HashMap::new(), seen_to: file.header.tail_object_offset };
         for (payload, mark) in &self.wanted {
             match file.find_data(cache, unpack, payload) {
@@ -173,7 +173,7 @@ impl Look {
                 Err(_) => *damaged += 1,
             }
         }
-        Ok(marks)
+        marks
     }
 
     fn read_back(&mut self, host: &Host) {
@@ -229,15 +229,15 @@ impl Look {
         for (index, offset) in found.iter().rev() {
             let Some(file) = self.reader.files.get(*index) else { continue };
             match file.entry(&mut self.reader.cache, *offset, &mut entry) {
-                Ok(()) => self.take(*index, &entry),
+                Ok(()) => drop(self.take(*index, &entry)),
                 Err(_) => self.reader.damaged += 1,
             }
         }
     }
 
-    /// Takes an entry in, if it matters.
-    pub fn take(&mut self, index: usize, entry: &Entry) {
-        let Some(judged) = self.judge(index, entry) else { return };
+    /// Takes an entry in, if it matters; false if it does not.
+    pub fn take(&mut self, index: usize, entry: &Entry) -> bool {
+        let Some(judged) = self.judge(index, entry) else { return false };
         let mut message = std::mem::take(&mut self.buffer);
         if !self.reader.value(index, entry, b"MESSAGE=", MESSAGE_MAX, &mut message) {
             message.clear();
@@ -252,8 +252,9 @@ impl Look {
             message: &message,
         };
         let Self { tally, reader, .. } = self;
-        tally.take(&line, || reader.cursor(index, &entry.head));
+        tally.take(&line, || reader.cursor(index, &entry.head).to_string());
         self.buffer = message;
+        true
     }
 
     /// Judges an entry by its marks; `None` if it is nobody's we watch.
@@ -338,7 +339,7 @@ fn run_mark(payload: &[u8]) -> Option<Mark> {
 
 /// Reads the entry's fields for its run, and remembers where it lies.
 fn find_run(
-    file: &super::file::JournalFile,
+    file: &JournalFile,
     cache: &mut super::cache::Cache,
     unpack: &mut Decompressor,
     marks: &mut Marks,

@@ -3,7 +3,7 @@
 //! ```text
 //! host ─→ find: which files ─→ reader: their entries in order ─→ look: which lines matter ─→ tally: what is kept ─→ facts
 //! ```
-//! [`reader`], [`file`], [`cache`], [`format`](mod@format), [`compress`], [`hash`] know the file format and nothing of Kubernetes;
+//! [`reader`], [`file`](mod@file), [`cache`], [`format`](mod@format), [`compress`], [`hash`] know the file format and nothing of Kubernetes;
 //! [`klog`], [`tally`] know lines and nothing of files.
 
 pub mod cache;

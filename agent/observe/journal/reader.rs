@@ -1,6 +1,7 @@
 //! Many journal files as one: filters through the indexes, and the order in which journalctl shows entries.
 
 use std::cmp::Ordering;
+use std::fmt;
 use std::fs::File;
 
 use super::cache::Cache;
@@ -97,9 +98,18 @@ impl Reader {
     /// # Errors
     /// It is no journal, or one that must not be read.
     pub fn add(&mut self, file: File, path: String) -> Result<(), Fault> {
-        self.opened += 1;
-        self.files.push(JournalFile::new(file, path, self.opened)?);
+        let file = self.open(file, path)?;
+        self.files.push(file);
         Ok(())
+    }
+
+    /// Takes a file for a journal that this reader's cache may be asked for.
+    ///
+    /// # Errors
+    /// It is no journal, or one that must not be read.
+    pub(super) fn open(&mut self, file: File, path: String) -> Result<JournalFile, Fault> {
+        self.opened = self.opened.wrapping_add(1);
+        JournalFile::new(file, path, self.opened)
     }
 
     #[must_use]
@@ -177,12 +187,108 @@ impl Reader {
         false
     }
 
-    /// journalctl's cursor of that entry.
+    /// The entry's place, which journalctl knows by the same text.
     #[must_use]
-    pub fn cursor(&self, file: usize, head: &EntryHead) -> String {
+    pub fn cursor(&self, file: usize, head: &EntryHead) -> Cursor {
         let seqnum_id = self.files.get(file).map_or(Id::default(), |file| file.header.seqnum_id);
-        format!("s={seqnum_id};i={:x};b={};m={:x};t={:x};x={:x}", head.seqnum, head.boot_id, head.monotonic, head.realtime, head.xor_hash)
+        let EntryHead { seqnum, boot_id, monotonic, realtime, xor_hash, .. } = *head;
+        Cursor { seqnum_id, seqnum, boot_id, monotonic, realtime, xor_hash }
     }
+
+    /// The boots that left entries, oldest first, as `journalctl --list-boots` has them.
+    #[must_use]
+    pub fn boots(&mut self) -> Vec<Boot> {
+        let mut boots: Vec<Boot> = Vec::new();
+        for index in 0..self.files.len() {
+            match self.boots_of(index) {
+                Ok(found) => found.into_iter().for_each(|boot| match boots.iter_mut().find(|other| other.id == boot.id) {
+                    Some(other) => (other.first, other.last) = (other.first.min(boot.first), other.last.max(boot.last)),
+                    None => boots.push(boot),
+                }),
+                Err(_) => self.damaged += 1,
+            }
+        }
+        boots.sort_by_key(|boot| (boot.first, boot.id));
+        boots
+    }
+
+    fn boots_of(&mut self, index: usize) -> Result<Vec<Boot>, Fault> {
+        let Some(file) = self.files.get(index) else { return Ok(Vec::new()) };
+        let mut boots = Vec::new();
+        let mut payload = Vec::new();
+        for offset in file.values(&mut self.cache, b"_BOOT_ID", BOOTS_MAX)? {
+            file.data(&mut self.cache, &mut self.unpack, offset, 64, &mut payload)?;
+            let Some(id) = std::str::from_utf8(&payload).ok().and_then(|text| Id::parse(text.strip_prefix("_BOOT_ID=")?)) else { continue };
+            let chain = file.having(&mut self.cache, offset)?;
+            let Some(last) = chain.len().checked_sub(1) else { continue };
+            let mut time = |at| -> Result<Option<u64>, Fault> {
+                let Some(offset) = chain.get(file, &mut self.cache, at)? else { return Ok(None) };
+                Ok(Some(file.head(&mut self.cache, offset)?.realtime))
+            };
+            if let (Some(first), Some(last)) = (time(0)?, time(last)?) {
+                boots.push(Boot { id, first, last });
+            }
+        }
+        Ok(boots)
+    }
+}
+
+/// Boots listed of one file.
+const BOOTS_MAX: usize = 10_000;
+
+/// A boot, and when its first and last entries were written, in microseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Boot {
+    pub id: Id,
+    pub first: u64,
+    pub last: u64,
+}
+
+/// An entry's place in any copy of its journal: `s=…;i=…;b=…;m=…;t=…;x=…`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    pub seqnum_id: Id,
+    pub seqnum: u64,
+    pub boot_id: Id,
+    /// Microseconds since boot.
+    pub monotonic: u64,
+    /// Microseconds since 1970.
+    pub realtime: u64,
+    pub xor_hash: u64,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seqnum_id, seqnum, boot_id, monotonic, realtime, xor_hash } = self;
+        write!(f, "s={seqnum_id};i={seqnum:x};b={boot_id};m={monotonic:x};t={realtime:x};x={xor_hash:x}")
+    }
+}
+
+impl Cursor {
+    /// From journalctl's text; `None` unless it has all six parts.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let part = |name: &str| text.split(';').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+        let number = |name: &str| u64::from_str_radix(part(name)?, 16).ok();
+        Some(Self {
+            seqnum_id: Id::parse(part("s")?)?,
+            seqnum: number("i")?,
+            boot_id: Id::parse(part("b")?)?,
+            monotonic: number("m")?,
+            realtime: number("t")?,
+            xor_hash: number("x")?,
+        })
+    }
+}
+
+/// Where a walk shall go on: at the first entry there or later going forward, the last there or earlier going backward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Microseconds since 1970.
+    Realtime(u64),
+    /// Microseconds since that boot. Files without entries of it are left out.
+    Monotonic(Id, u64),
+    Cursor(Cursor),
 }
 
 #[derive(Debug)]
@@ -205,6 +311,57 @@ pub struct Walk {
 }
 
 impl Walk {
+    /// Moves to a place.
+    pub fn seek(&mut self, reader: &mut Reader, place: &Place) {
+        for index in 0..self.heads.len() {
+            let bound = self.bound(reader, index, place).unwrap_or_else(|_| {
+                reader.damaged += 1;
+                None
+            });
+            if let Some(head) = self.heads.get_mut(index) {
+                (head.bound, head.at) = (bound, None);
+            }
+        }
+    }
+
+    /// The offset of the entry in that file from which the search goes on.
+    fn bound(&self, reader: &mut Reader, index: usize, place: &Place) -> Result<Option<u64>, Fault> {
+        let Reader { cache, unpack, files, .. } = reader;
+        let Some(file) = files.get(index) else { return Ok(None) };
+        let boot = |cache: &mut Cache, unpack: &mut Decompressor, id: Id| -> Result<Option<Chain>, Fault> {
+            let found = file.find_data(cache, unpack, format!("_BOOT_ID={id}").as_bytes())?;
+            found.map(|offset| file.having(cache, offset)).transpose()
+        };
+        // Backward the entry before the first beyond is wanted.
+        let beyond = self.direction == Direction::Backward;
+        let reached = |value: u64, wanted: u64| if beyond { value > wanted } else { value >= wanted };
+        let (chain, at) = match place {
+            Place::Cursor(cursor) if cursor.seqnum_id == file.header.seqnum_id => {
+                let all = file.all(cache)?;
+                let at = all.partition(file, cache, |head| reached(head.seqnum, cursor.seqnum))?;
+                (all, at)
+            }
+            Place::Monotonic(id, micros) | Place::Cursor(Cursor { boot_id: id, monotonic: micros, .. }) if let Some(chain) = boot(cache, unpack, *id)? => {
+                let at = chain.partition(file, cache, |head| reached(head.monotonic, *micros))?;
+                // After the boot's last entry those of the next boot follow, in the order of time.
+                (chain, at)
+            }
+            Place::Monotonic(..) => return Ok(None),
+            Place::Realtime(micros) | Place::Cursor(Cursor { realtime: micros, .. }) => {
+                let all = file.all(cache)?;
+                let at = all.partition(file, cache, |head| reached(head.realtime, *micros))?;
+                (all, at)
+            }
+        };
+        let found = if beyond { at.checked_sub(1) } else { Some(at) };
+        let offset = found.map_or(Ok(None), |at| chain.get(file, cache, at))?;
+        // Beyond the last entry of a boot lies whatever was written after it.
+        Ok(match (offset, beyond) {
+            (None, false) if at >= chain.len() && !chain.is_empty() => chain.get(file, cache, chain.len() - 1)?.and_then(|last| last.checked_add(1)),
+            (offset, _) => offset,
+        })
+    }
+
     /// Goes to the next entry, in journalctl's order; its file's index, or `None` at the end. The entry is in [`Walk::entry`].
     pub fn next(&mut self, reader: &mut Reader) -> Option<usize> {
         loop {

@@ -43,6 +43,17 @@ pub struct Line<'a> {
     pub message: &'a [u8],
 }
 
+/// A record whose further lines are still to come.
+#[derive(Clone, Copy, Debug, Default)]
+enum Open {
+    #[default]
+    No,
+    /// So many more lines at most, which belong to the last of `errors`.
+    Kept(usize),
+    /// Lines of a record that is not kept.
+    Dropped(usize),
+}
+
 /// What one run of a unit, or the kernel since boot, said.
 #[derive(Debug, Default)]
 struct Said {
@@ -51,8 +62,7 @@ struct Said {
     errors: VecDeque<LogLine>,
     /// Lines without any header: a program that could not start says why in these.
     plain: VecDeque<LogLine>,
-    /// Lines still to be joined to the last of `errors`.
-    open: usize,
+    open: Open,
     signals: BTreeMap<&'static str, SignalSeen>,
 }
 
@@ -141,6 +151,12 @@ impl Tally {
         std::mem::take(&mut self.changed)
     }
 
+    /// Whether a run that has ended is still told of, which will end by itself.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.units.iter().any(|unit| unit.before.is_some())
+    }
+
     /// What the units said last, by name.
     #[must_use]
     pub fn last_words(&self, now: u64) -> BTreeMap<String, LastWords> {
@@ -208,26 +224,33 @@ impl Said {
     /// Keeps the line if it may say why the process ended. True if that changed what is reported.
     fn hear(&mut self, message: &str, severe: bool, kept: impl FnOnce() -> LogLine) -> bool {
         let tone = klog::tone(message, severe);
-        if self.open > 0 {
-            if tone == Tone::Plain {
-                self.open = if klog::closes(message) { 0 } else { self.open - 1 };
-                return self.errors.back_mut().is_some_and(|last| join(&mut last.message, message));
+        if tone == Tone::Plain {
+            match self.open {
+                Open::Kept(left) => {
+                    self.open = if left <= 1 || klog::closes(message) { Open::No } else { Open::Kept(left - 1) };
+                    return self.errors.back_mut().is_some_and(|last| join(&mut last.message, message));
+                }
+                Open::Dropped(left) => {
+                    self.open = if left <= 1 || klog::closes(message) { Open::No } else { Open::Dropped(left - 1) };
+                    return false;
+                }
+                Open::No if self.errors.is_empty() && !message.trim().is_empty() => {
+                    push(&mut self.plain, kept(), WORDS);
+                    return true;
+                }
+                Open::No => return false,
             }
-            self.open = 0;
         }
-        match tone {
-            Tone::Error if klog::is_normal(message) => false,
-            Tone::Error => {
-                self.open = if klog::is_open(message) { JOINED } else { 0 };
-                push(&mut self.errors, kept(), WORDS);
-                true
-            }
-            Tone::Plain if self.errors.is_empty() && !message.trim().is_empty() => {
-                push(&mut self.plain, kept(), WORDS);
-                true
-            }
-            Tone::Plain | Tone::Calm => false,
+        let keep = tone == Tone::Error && !klog::is_normal(message);
+        self.open = match klog::is_open(message) {
+            false => Open::No,
+            true if keep => Open::Kept(JOINED),
+            true => Open::Dropped(JOINED),
+        };
+        if keep {
+            push(&mut self.errors, kept(), WORDS);
         }
+        keep
     }
 
     fn words(&self) -> Option<LastWords> {
@@ -318,4 +341,113 @@ fn redact(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Id = Id([1; 16]);
+    const SECOND: Id = Id([2; 16]);
+    const START: u64 = 1_790_000_000_000_000;
+
+    fn line(origin: Origin, second: u64, invocation: Id, message: &str) -> Line<'_> {
+        let realtime = START + second * 1_000_000;
+        let message = message.as_bytes();
+        Line { origin, realtime, boot_id: Id([9; 16]), invocation: Some(invocation), severe: false, restarts: false, message }
+    }
+
+    fn tally(lines: &[Line<'_>]) -> Tally {
+        let mut tally = Tally::new(&["kubelet.service".to_owned()], Signals::new(&crate::checks::signals()));
+        for line in lines {
+            tally.take(line, || "s=1".to_owned());
+        }
+        tally
+    }
+
+    fn words(tally: &Tally, second: u64) -> Vec<String> {
+        let words = tally.last_words(START + second * 1_000_000).remove("kubelet.service");
+        words.map_or(Vec::new(), |words| words.lines.into_iter().map(|line| line.message).collect())
+    }
+
+    const OWN: Origin = Origin::Unit(0);
+    const ABOUT: Origin = Origin::About(0);
+    const FATAL: &str = r#"E1124 18:02:38.105541     280 run.go:72] "command failed" err="failed to parse kubelet flag: unknown flag: --x""#;
+
+    #[test]
+    fn a_value_of_several_lines_belongs_to_its_record() {
+        let tally = tally(&[
+            line(OWN, 0, FIRST, "E1124 03:12:44.000001    1000 proxier.go:1] \"Failed to execute iptables-restore\" err=<"),
+            line(OWN, 0, FIRST, "\texit status 2: iptables-restore v1.8.9: line 7 failed"),
+            line(OWN, 0, FIRST, " >"),
+            line(OWN, 0, FIRST, "a line of something else"),
+        ]);
+        assert_eq!(
+            words(&tally, 1),
+            [
+                "E1124 03:12:44.000001    1000 proxier.go:1] \"Failed to execute iptables-restore\" err=< exit status 2: iptables-restore v1.8.9: line 7 failed >"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_every_healthy_start_logs_is_no_word_nor_are_its_further_lines() {
+        let tally = tally(&[
+            line(OWN, 0, FIRST, "E1124 03:12:44.000001    1000 proxier.go:1] \"Failed to list existing nftables objects\" err=<"),
+            line(OWN, 0, FIRST, "\tError: No such file or directory"),
+            line(OWN, 0, FIRST, " >"),
+        ]);
+        assert_eq!(words(&tally, 1), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_program_that_could_not_start_is_quoted_without_any_header() {
+        let said = "/usr/bin/kubelet: error while loading shared libraries: libseccomp.so.2: cannot open shared object file";
+        assert_eq!(words(&tally(&[line(OWN, 0, FIRST, said)]), 1), [said]);
+    }
+
+    #[test]
+    fn a_start_by_hand_clears_what_the_run_before_said() {
+        let tally = tally(&[line(OWN, 0, FIRST, FATAL), line(ABOUT, 5, SECOND, "Started kubelet.service.")]);
+        assert_eq!(words(&tally, 6), Vec::<String>::new());
+        assert!(tally.signals(START + 6_000_000).is_empty());
+    }
+
+    #[test]
+    fn a_crash_loop_does_not_flicker_and_a_restart_that_lasts_clears() {
+        let restart = Line { restarts: true, ..line(ABOUT, 10, FIRST, "Scheduled restart job, restart counter is at 7.") };
+        let mut tally = tally(&[line(OWN, 0, FIRST, FATAL), restart, line(ABOUT, 10, SECOND, "Started kubelet.service.")]);
+        assert_eq!(words(&tally, 11), [FATAL]);
+        assert_eq!(tally.signals(START + 11_000_000)["kubelet-flag-unknown"].count, 1);
+        tally.take_changed(START + 11_000_000);
+        assert!(tally.take_changed(START + 21_000_000), "the end of the hold is news");
+        assert_eq!(words(&tally, 21), Vec::<String>::new());
+        assert!(tally.signals(START + 21_000_000).is_empty());
+    }
+
+    #[test]
+    fn another_boot_begins_anew() {
+        let kernel = |second, boot| Line { boot_id: Id([boot; 16]), ..line(Origin::Kernel, second, FIRST, "Out of memory: Killed process 17 (stress)") };
+        let tally = tally(&[kernel(0, 1), kernel(1, 1), kernel(5, 2)]);
+        assert_eq!(tally.signals(START)["oom-kill"].count, 1);
+    }
+
+    #[test]
+    fn a_flood_keeps_nothing_but_its_end() {
+        let lines: Vec<String> =
+            (0..1000).map(|n| format!("E1124 03:12:44.000001    1000 kubelet.go:{n}] \"PLEG is not healthy: pleg was last seen active\"")).collect();
+        let lines: Vec<_> = lines.iter().map(|message| line(OWN, 1, FIRST, message)).collect();
+        let tally = tally(&lines);
+        let seen = &tally.signals(START + 2_000_000)["kubelet-pleg-unhealthy"];
+        assert_eq!((seen.count, seen.samples.len()), (1000, SAMPLES));
+        assert_eq!(words(&tally, 2).len(), WORDS);
+        assert!(words(&tally, 2).last().unwrap().contains("kubelet.go:999"));
+    }
+
+    #[test]
+    fn tokens_are_blanked() {
+        let said = "E1124 03:12:44.000001    1000 x.go:1] token abcdef.0123456789abcdef Bearer eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln refused";
+        let words = words(&tally(&[line(OWN, 0, FIRST, said)]), 1);
+        assert_eq!(words, ["E1124 03:12:44.000001    1000 x.go:1] token (token) Bearer (token) refused"]);
+    }
 }

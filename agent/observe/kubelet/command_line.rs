@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::config::Config;
 use crate::facts::units::{Unit, UnitSource};
 use crate::facts::{Observed, Sourced, Units};
 use crate::observe::host::Host;
+use crate::observe::units::from_files;
 
 /// A command line, a unit or an environment file is shorter than this (Linux: 128 KiB a single argument).
 const LIMIT: u64 = 1 << 20;
@@ -62,7 +64,7 @@ const DEFAULTS: [(&str, &[(&str, &str)]); 5] = [
 ];
 
 /// The flags whose values are kept; none of them carries a secret (`cmd/kubelet/app/options/options.go`).
-const KEPT: [&str; 29] = [
+const KEPT: [&str; 31] = [
     "address",
     "bootstrap-kubeconfig",
     "cert-dir",
@@ -81,6 +83,7 @@ const KEPT: [&str; 29] = [
     "healthz-port",
     "image-gc-high-threshold",
     "image-gc-low-threshold",
+    "kube-reserved",
     "kubeconfig",
     "max-pods",
     "node-ip",
@@ -89,6 +92,7 @@ const KEPT: [&str; 29] = [
     "port",
     "resolv-conf",
     "root-dir",
+    "system-reserved",
     "tls-cert-file",
     "tls-private-key-file",
     "v",
@@ -109,10 +113,12 @@ type Word = Sourced<String>;
 
 /// Finds the command line.
 pub(super) fn observe(host: &Host, units: &Observed<Units>) -> CommandLine {
-    let unit = units.known().and_then(|units| units.get(UNIT)).filter(|unit| unit.is_installed() && !unit.is_masked());
-    let source = units.known().map_or(UnitSource::Files, |units| units.source);
-    let written = unit.map(|unit| exec_start(host, unit, source)).filter(|words| !words.is_empty());
-    if let Some(pid) = main_pid(host, units, unit)
+    // Where no bus answers, the unit files tell how the kubelet would be started, if not what runs.
+    let files = units.blind().and_then(|_| from_files(host, &Config::default()).ok());
+    let source = units.known().or(files.as_ref());
+    let unit = source.and_then(|units| units.get(UNIT)).filter(|unit| unit.is_installed() && !unit.is_masked());
+    let written = source.zip(unit).map(|(units, unit)| exec_start(host, unit, units.source)).filter(|words| !words.is_empty());
+    if let Some(pid) = main_pid(host, units)
         && let Some(argv) = argv(host, pid)
     {
         let source = format!("/proc/{pid}/cmdline");
@@ -129,12 +135,12 @@ pub(super) fn observe(host: &Host, units: &Observed<Units>) -> CommandLine {
     CommandLine { flags, other_flags: Vec::new(), source: "default".to_owned() }
 }
 
-/// The unit's main process; without such a unit, the process that is called kubelet.
-fn main_pid(host: &Host, units: &Observed<Units>, unit: Option<&Unit>) -> Option<u32> {
+/// The unit's main process; where systemd does not tell of such a unit, the process that is called kubelet.
+fn main_pid(host: &Host, units: &Observed<Units>) -> Option<u32> {
     if !host.is_live() || units.known().is_some_and(|units| units.source == UnitSource::Files) {
         return None;
     }
-    if let Some(unit) = unit {
+    if let Some(unit) = units.known().and_then(|units| units.get(UNIT)).filter(|unit| unit.is_installed()) {
         return unit.active.as_ref()?.main_pid;
     }
     let names = host.list("/proc").ok()??;

@@ -24,11 +24,9 @@ enum Type {
     /// Any keys, values of one type.
     Map(&'static Type),
     Object(&'static [(&'static str, Type)]),
-    /// Known, of a type that differs between versions.
-    Any,
 }
 
-use Type::{Any, Bool, Duration, DurationOrNanoseconds, Float, Int, List, Map, Object, Quantity, Text};
+use Type::{Bool, Duration, DurationOrNanoseconds, Float, Int, List, Map, Object, Quantity, Text};
 
 const INT32: Type = Int(i32::MIN as i64, i32::MAX as i64);
 const INT64: Type = Int(i64::MIN, i64::MAX);
@@ -42,7 +40,7 @@ const KUBELET_CONFIGURATION: &[(&str, Type)] = &[
     ("staticPodPath", Text), ("podLogsDir", Text), ("staticPodURL", Text), ("staticPodURLHeader", Map(&List(&Text))),
     ("syncFrequency", Duration), ("fileCheckFrequency", Duration), ("httpCheckFrequency", Duration),
     ("address", Text), ("port", INT32), ("readOnlyPort", INT32),
-    ("tlsCertFile", Text), ("tlsPrivateKeyFile", Text), ("tlsCipherSuites", List(&Text)), ("tlsMinVersion", Text), ("tlsCurvePreferences", Any),
+    ("tlsCertFile", Text), ("tlsPrivateKeyFile", Text), ("tlsCipherSuites", List(&Text)), ("tlsMinVersion", Text), ("tlsCurvePreferences", List(&INT32)),
     ("rotateCertificates", Bool), ("serverTLSBootstrap", Bool),
     ("authentication", Object(&[
         ("x509", Object(&[("clientCAFile", Text)])),
@@ -155,7 +153,7 @@ fn join(path: &str, name: &str) -> String {
 
 fn value_of(node: &Node, kind: &'static Type, path: &str, shape: &mut Shape) {
     match (kind, &node.tree) {
-        (_, Tree::Null) | (Any, _) => {}
+        (_, Tree::Null) => {}
         (Object(fields), Tree::Map(_)) => object(node, fields, path, shape),
         (List(item), Tree::List(items)) => items.iter().enumerate().for_each(|(index, value)| value_of(value, item, &format!("{path}[{index}]"), shape)),
         (Map(item), Tree::Map(entries)) => entries.iter().for_each(|(key, value)| value_of(value, item, &join(path, &key.name), shape)),
@@ -169,11 +167,11 @@ fn fits(node: &Node, kind: &Type) -> bool {
         Text => matches!(node.tree, Tree::Text(_)),
         Bool => matches!(node.tree, Tree::Bool(_)),
         Int(least, most) => node.int().is_some_and(|value| (*least..=*most).contains(&value)),
-        Float => matches!(node.tree, Tree::Int(_) | Tree::Float(_)),
+        Float => node.number().is_some(),
         Duration => node.text().and_then(duration).is_some(),
-        Quantity => node.text().map_or(matches!(node.tree, Tree::Int(_) | Tree::Float(_)), |text| quantity(text).is_some()),
+        Quantity => node.text().map_or(node.number().is_some(), |text| quantity(text).is_some()),
         DurationOrNanoseconds => node.text().map_or(node.int().is_some(), |text| duration(text).is_some()),
-        List(_) | Map(_) | Object(_) | Any => false,
+        List(_) | Map(_) | Object(_) => false,
     }
 }
 
@@ -188,7 +186,6 @@ fn expected(kind: &Type) -> &'static str {
         DurationOrNanoseconds => "a duration (5s)",
         List(_) => "a list",
         Map(_) | Object(_) => "a mapping",
-        Any => "anything",
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::quantity::{duration, threshold};
-use crate::facts::kubelet::{EvictionThreshold, File, FileState, Surroundings};
+use super::quantity::{duration, quantity, threshold};
+use crate::facts::kubelet::{EvictionThreshold, File, FileState, Reservation, Surroundings};
 use crate::facts::{Kubelet, Sourced};
 use crate::observe::yaml::Node;
 
@@ -52,6 +52,7 @@ pub(super) fn kubelet(settings: &Settings, command_line_source: String) -> Kubel
         image_gc_low_threshold_percent: settings.number("image-gc-low-threshold", "imageGCLowThresholdPercent", 80),
         eviction_hard: settings.eviction_hard(),
         eviction_soft: settings.eviction_soft(),
+        reserved_memory: settings.reserved_memory(),
         merge_default_eviction_settings: settings.bool("", "mergeDefaultEvictionSettings").unwrap_or_else(|| Sourced::default_value(false)),
         surroundings: Surroundings::default(),
     }
@@ -122,6 +123,19 @@ impl Settings<'_> {
             written.extend(file.iter().flat_map(|node| texts(node)));
         }
         written.into_iter().filter_map(|(signal, value)| eviction_threshold(signal, &value, None)).collect()
+    }
+
+    fn reserved_memory(&self) -> Vec<Reservation> {
+        let of = |(flag, field): (&str, &str)| {
+            let memory = match self.flag(flag) {
+                Some(flag) => pairs(flag, '=').find(|(resource, _)| resource == "memory")?.1,
+                None => self.file(&[field, "memory"]).and_then(|node| Some(node.sourced(node.text()?.to_owned())))?,
+            };
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates
+            let bytes = Sourced::new(quantity(&memory.value).filter(|bytes| *bytes >= 0.0)? as u64, memory.source);
+            Some(Reservation { field: field.to_owned(), bytes })
+        };
+        [("system-reserved", "systemReserved"), ("kube-reserved", "kubeReserved")].into_iter().filter_map(of).collect()
     }
 
     /// A soft threshold without its grace period is refused by the kubelet, and not in effect.

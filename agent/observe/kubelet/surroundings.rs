@@ -1,10 +1,13 @@
 //! What the kubelet's configuration meets on the machine: its name, swap, cgroups, the resolver, other users of the API server.
 
+use std::path::Path;
+
 use nix::fcntl::OFlag;
+use nix::sys::stat::fstat;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
 
 use super::directory;
-use crate::facts::kubelet::{FileState, Listener, Resolver, Surroundings, Swap, endpoint};
+use crate::facts::kubelet::{FileState, Listener, Permissions, Resolver, Surroundings, Swap, endpoint};
 use crate::facts::{Kubelet, Sourced};
 use crate::observe::host::Host;
 use crate::observe::kubeconfig::{current_context, load, state_of};
@@ -31,6 +34,7 @@ pub(super) fn observe(host: &Host, kubelet: &Kubelet) -> Surroundings {
         cgroup_version: cgroup_version(host),
         static_pods: kubelet.static_pod_path.as_ref().map(|path| static_pods(host, &path.value)),
         resolver: Some(kubelet.resolv_conf.value.as_str()).filter(|path| !path.is_empty()).and_then(|path| resolver(host, path)),
+        permissions: permissions(host, kubelet),
         listeners: listeners(host, kubelet),
         api_servers: api_servers(host, kubelet),
     }
@@ -43,9 +47,12 @@ fn node_name(host: &Host, kubelet: &Kubelet) -> Option<Sourced<String>> {
         let text = host.read_text(path, 1 << 12).ok()?;
         Some(Sourced::new(text, path)).filter(|name| !name.value.trim().is_empty())
     };
-    // A disk has no kernel; its hostname is the one it will boot with.
     let given = kubelet.flags.get("hostname-override").cloned();
-    let name = given.or_else(|| named("/proc/sys/kernel/hostname")).or_else(|| named("/etc/hostname"))?;
+    // The kernel tells whoever asks the name of his own UTS namespace, and a pod has one of its own. The static name is
+    // that of the machine, unless it is none (hostnamed: a name from the network is preferred to localhost).
+    let kernel = || named("/proc/sys/kernel/hostname").filter(|_| host.path() == Path::new("/"));
+    let written = || named("/etc/hostname").filter(|name| !name.value.trim_start().starts_with("localhost"));
+    let name = given.or_else(kernel).or_else(written)?;
     Some(Sourced::new(name.value.trim().to_lowercase(), name.source)).filter(|name| !name.value.is_empty())
 }
 
@@ -103,6 +110,26 @@ fn nameservers(host: &Host, path: &str) -> Result<Vec<Sourced<String>>, FileStat
     });
     // The kubelet takes three; a hundred show what is wrong.
     Ok(servers.take(100).collect())
+}
+
+fn permissions(host: &Host, kubelet: &Kubelet) -> Vec<Permissions> {
+    if !host.is_live() {
+        return Vec::new();
+    }
+    let of = |path: &str, secret: bool| {
+        let stat = fstat(host.open_at(path, OFlag::O_PATH).ok()?).ok()?;
+        Some(Permissions { path: path.to_owned(), uid: stat.st_uid, mode: stat.st_mode & 0o777, secret })
+    };
+    let configs = kubelet.config_files().map(|file| (file.path.value.as_str(), false));
+    let kubeconfigs = kubelet.kubeconfig.iter().map(|kubeconfig| &kubeconfig.file).chain(&kubelet.bootstrap_kubeconfig);
+    let kubeconfigs = kubeconfigs.map(|file| (file.path.value.as_str(), holds_secret(host, &file.path.value)));
+    configs.chain(kubeconfigs).filter_map(|(path, secret)| of(path, secret)).collect()
+}
+
+fn holds_secret(host: &Host, path: &str) -> bool {
+    let Ok(config) = load(host, path) else { return false };
+    let users = config.get("users").map(Node::items).unwrap_or_default();
+    users.iter().any(|entry| ["client-key-data", "token", "password"].into_iter().any(|key| entry.find(&["user", key]).is_some()))
 }
 
 /// Sockets on the kubelet's ports that cannot be its own, for it does not run. In the host's network, which in a pod is init's.

@@ -48,13 +48,15 @@ const RANGES: [(&str, i64, i64); 21] = [
 ];
 
 /// Words, of which one must be chosen. An empty string is the default.
-const WORDS: [(&[&str], &[&str]); 10] = [
+const WORDS: [(&[&str], &[&str]); 12] = [
     (&["topologyManagerPolicy"], &["none", "best-effort", "restricted", "single-numa-node"]),
     (&["topologyManagerScope"], &["container", "pod"]),
     (&["hairpinMode"], &["none", "hairpin-veth", "promiscuous-bridge"]),
     (&["memorySwap", "swapBehavior"], &["LimitedSwap", "NoSwap", "UnlimitedSwap"]),
     (&["cpuManagerPolicy"], &["none", "static"]),
     (&["memoryManagerPolicy"], &["None", "Static"]),
+    (&["memoryReservationPolicy"], &["None", "TieredReservation"]),
+    (&["imagePullCredentialsVerificationPolicy"], &["NeverVerify", "NeverVerifyPreloadedImages", "NeverVerifyAllowlistedImages", "AlwaysVerify"]),
     (&["authorization", "mode"], &["AlwaysAllow", "Webhook"]),
     (&["configMapAndSecretChangeDetectionStrategy"], &["Get", "Cache", "Watch"]),
     (&["logging", "format"], &["text", "json"]),
@@ -86,8 +88,12 @@ pub(super) fn check(config: &Node) -> Vec<Refusal> {
     }
     image_gc(config, &mut refused);
     eviction(config, &mut refused);
-    node_allocatable(config, &mut refused);
+    reserved(config, &mut refused);
+    enforcement(config, &mut refused);
+    cgroups(config, &mut refused);
     shutdown(config, &mut refused);
+    images(config, &mut refused);
+    logs(config, &mut refused);
     others(config, &mut refused);
     refused
 }
@@ -148,7 +154,7 @@ fn eviction(config: &Node, refused: &mut Vec<Refusal>) {
     }
 }
 
-fn node_allocatable(config: &Node, refused: &mut Vec<Refusal>) {
+fn reserved(config: &Node, refused: &mut Vec<Refusal>) {
     for field in ["systemReserved", "kubeReserved"] {
         for (key, value) in config.find(&[field]).map(Node::entries).unwrap_or_default() {
             if !RESERVABLE.contains(&key.name.as_str()) {
@@ -158,43 +164,58 @@ fn node_allocatable(config: &Node, refused: &mut Vec<Refusal>) {
             }
         }
     }
-    let set = |field: &str| config.find(&[field]).and_then(Node::text).is_some_and(|text| !text.is_empty());
-    let enforced = config.find(&["enforceNodeAllocatable"]).map(Node::items).unwrap_or_default();
-    let per_qos = config.find(&["cgroupsPerQOS"]).and_then(Node::bool).unwrap_or(true);
-    for (index, item) in enforced.iter().enumerate() {
-        let Some(word) = item.text() else { continue };
-        let refusal = if !ENFORCEMENTS.contains(&word) {
-            format!("enforceNodeAllocatable has {word:?}, where {} is expected", one_of(&ENFORCEMENTS))
-        } else if enforced.iter().take(index).any(|earlier| earlier.text() == Some(word)) {
-            format!("enforceNodeAllocatable has {word:?} twice")
-        } else if word == "none" {
-            if enforced.len() == 1 {
-                continue;
+    for reserved in config.find(&["reservedMemory"]).map(Node::items).unwrap_or_default() {
+        for (key, value) in reserved.get("limits").map(Node::entries).unwrap_or_default() {
+            let zero = value.text().map_or_else(|| value.int() == Some(0), |text| quantity(text) == Some(0.0));
+            if key.name != "memory" && !key.name.starts_with("hugepages-") {
+                refused.push((key.at.clone(), format!("reservedMemory limits {:?}, where memory or hugepages-SIZE is expected", key.name)));
+            } else if zero {
+                refused.push((value.at.clone(), format!("reservedMemory.{} is {value}, where an amount above 0 is expected", key.name)));
             }
-            "enforceNodeAllocatable has \"none\" beside others".to_owned()
-        } else if word.starts_with("system-reserved") && !set("systemReservedCgroup") {
-            format!("enforceNodeAllocatable has {word:?}, which needs systemReservedCgroup")
-        } else if word.starts_with("kube-reserved") && !set("kubeReservedCgroup") {
-            format!("enforceNodeAllocatable has {word:?}, which needs kubeReservedCgroup")
-        } else if !per_qos {
-            format!("enforceNodeAllocatable has {word:?}, which needs cgroupsPerQOS: true")
-        } else {
-            continue;
+        }
+    }
+}
+
+/// A string that is set and not empty.
+fn is_set(config: &Node, field: &str) -> bool {
+    config.find(&[field]).and_then(Node::text).is_some_and(|text| !text.is_empty())
+}
+
+fn enforcement(config: &Node, refused: &mut Vec<Refusal>) {
+    let per_qos = config.find(&["cgroupsPerQOS"]);
+    let off = per_qos.filter(|node| node.bool() == Some(false));
+    let Some(list) = config.find(&["enforceNodeAllocatable"]) else {
+        refused.extend(off.map(|node| (node.at.clone(), "cgroupsPerQOS is false, which needs enforceNodeAllocatable: [none]".to_owned())));
+        return;
+    };
+    let items = list.items();
+    for (index, item) in items.iter().enumerate() {
+        let Some(word) = item.text() else { continue };
+        let twice = items.iter().take(index).any(|earlier| earlier.text() == Some(word));
+        let what = match word {
+            _ if !ENFORCEMENTS.contains(&word) => format!(", where {} is expected", one_of(&ENFORCEMENTS)),
+            _ if twice => " twice".to_owned(),
+            "none" if items.len() > 1 => " beside others".to_owned(),
+            "none" => continue,
+            _ if word.starts_with("system-reserved") && !is_set(config, "systemReservedCgroup") => ", which needs systemReservedCgroup".to_owned(),
+            _ if word.starts_with("kube-reserved") && !is_set(config, "kubeReservedCgroup") => ", which needs kubeReservedCgroup".to_owned(),
+            _ if off.is_some() => ", which needs cgroupsPerQOS: true".to_owned(),
+            _ => continue,
         };
-        refused.push((item.at.clone(), refusal));
+        refused.push((item.at.clone(), format!("enforceNodeAllocatable has {word:?}{what}")));
     }
-    if let Some(node) = config.find(&["cgroupsPerQOS"]).filter(|_| !per_qos && config.find(&["enforceNodeAllocatable"]).is_none()) {
-        refused.push((node.at.clone(), "cgroupsPerQOS is false, which needs enforceNodeAllocatable: [none]".to_owned()));
-    }
-    if let Some(node) = config.find(&["reservedSystemCPUs"]).filter(|node| node.text().is_some_and(|text| !text.is_empty())) {
-        if set("systemReservedCgroup") || set("kubeReservedCgroup") {
+}
+
+fn cgroups(config: &Node, refused: &mut Vec<Refusal>) {
+    if let Some(node) = config.find(&["reservedSystemCPUs"]).filter(|_| is_set(config, "reservedSystemCPUs")) {
+        if is_set(config, "systemReservedCgroup") || is_set(config, "kubeReservedCgroup") {
             refused.push((node.at.clone(), "reservedSystemCPUs cannot be used with systemReservedCgroup or kubeReservedCgroup".to_owned()));
         }
         if !node.text().is_some_and(is_cpu_list) {
             refused.push((node.at.clone(), format!("reservedSystemCPUs is {node}, where a list of CPUs (0-1,4) is expected")));
         }
     }
-    if let Some(node) = config.find(&["systemCgroups"]).filter(|node| node.text().is_some_and(|text| !text.is_empty()) && !set("cgroupRoot")) {
+    if let Some(node) = config.find(&["systemCgroups"]).filter(|_| is_set(config, "systemCgroups") && !is_set(config, "cgroupRoot")) {
         refused.push((node.at.clone(), "systemCgroups needs cgroupRoot".to_owned()));
     }
 }
@@ -227,56 +248,56 @@ fn shutdown(config: &Node, refused: &mut Vec<Refusal>) {
     }
 }
 
+fn is_on(config: &Node, field: &str, default: bool) -> bool {
+    config.find(&[field]).and_then(Node::bool).unwrap_or(default)
+}
+
+fn images(config: &Node, refused: &mut Vec<Refusal>) {
+    let pulls = config.find(&["maxParallelImagePulls"]).filter(|node| node.int().is_some_and(|pulls| pulls > 1));
+    if let Some(node) = pulls.filter(|_| is_on(config, "serializeImagePulls", true)) {
+        refused.push((node.at.clone(), format!("maxParallelImagePulls is {node}, which needs serializeImagePulls: false")));
+    }
+}
+
+fn logs(config: &Node, refused: &mut Vec<Refusal>) {
+    let text = |field: &str| config.find(&[field]).and_then(|node| Some((node, node.text()?))).filter(|(_, text)| !text.is_empty());
+    if let Some((node, _)) = text("containerLogMaxSize").filter(|(_, size)| quantity(size).is_none()) {
+        refused.push((node.at.clone(), format!("containerLogMaxSize is {node}, where a quantity (10Mi) is expected")));
+    }
+    if let Some((node, _)) = text("containerLogMonitorInterval").filter(|(_, every)| duration(every).is_some_and(|every| every != 0 && every < 3_000_000_000)) {
+        refused.push((node.at.clone(), format!("containerLogMonitorInterval is {node}, where at least 3s is expected")));
+    }
+    let clean = |dir: &str| dir.starts_with('/') && dir.is_ascii() && (dir == "/" || dir.split('/').skip(1).all(|part| !matches!(part, "" | "." | "..")));
+    if let Some((node, _)) = text("podLogsDir").filter(|(_, dir)| !clean(dir)) {
+        refused.push((node.at.clone(), format!("podLogsDir is {node}, where an absolute path of ASCII without . and .. is expected")));
+    }
+    let query = config.find(&["enableSystemLogQuery"]).filter(|node| node.bool() == Some(true));
+    if let Some(node) = query.filter(|_| !is_on(config, "enableSystemLogHandler", true)) {
+        refused.push((node.at.clone(), "enableSystemLogQuery is true, which needs enableSystemLogHandler: true".to_owned()));
+    }
+}
+
 fn others(config: &Node, refused: &mut Vec<Refusal>) {
-    let mut refuse = |node: &Node, message: String| refused.push((node.at.clone(), message));
-    let at = |field: &str| config.find(&[field]);
-    let yes = |field: &str, default| at(field).and_then(Node::bool).unwrap_or(default);
-    if let Some(node) = at("maxParallelImagePulls").filter(|node| node.int().is_some_and(|pulls| pulls > 1) && yes("serializeImagePulls", true)) {
-        refuse(node, format!("maxParallelImagePulls is {node}, which needs serializeImagePulls: false"));
-    }
-    if let Some(node) = at("runOnce").filter(|node| node.bool() == Some(true)) {
-        refuse(node, "runOnce is true, which the kubelet no longer does".to_owned());
-    }
-    if let Some(node) = at("memoryThrottlingFactor") {
-        #[allow(clippy::cast_precision_loss)] // a small number
-        let factor = match node.tree {
-            crate::observe::yaml::Tree::Float(factor) => Some(factor),
-            _ => node.int().map(|factor| factor as f64),
-        };
-        if factor.is_some_and(|factor| factor <= 0.0 || factor > 1.0) {
-            refuse(node, format!("memoryThrottlingFactor is {node}, where more than 0 and at most 1 is expected"));
+    // Outside of these bounds with their feature gates, and without them.
+    let spans: [(&[&str], i64, i64, &str); 2] = [
+        (&["cpuCFSQuotaPeriod"], 1_000_000, 1_000_000_000, "1ms to 1s"),
+        (&["crashLoopBackOff", "maxContainerRestartPeriod"], 1_000_000_000, 300_000_000_000, "1s to 300s"),
+    ];
+    for (path, least, most, range) in spans {
+        let span = config.find(path).and_then(|node| Some((node, duration(node.text()?)?)));
+        if let Some((node, _)) = span.filter(|(_, span)| !(least..=most).contains(span)) {
+            refused.push((node.at.clone(), format!("{} is {node}, where {range} is expected", path.join("."))));
         }
     }
-    if let Some(node) = at("enableSystemLogQuery").filter(|node| node.bool() == Some(true) && !yes("enableSystemLogHandler", true)) {
-        refuse(node, "enableSystemLogQuery is true, which needs enableSystemLogHandler: true".to_owned());
+    let factor = config.find(&["memoryThrottlingFactor"]);
+    if let Some(node) = factor.filter(|node| node.number().is_some_and(|factor| factor <= 0.0 || factor > 1.0)) {
+        refused.push((node.at.clone(), format!("memoryThrottlingFactor is {node}, where more than 0 and at most 1 is expected")));
     }
-    if let Some(node) = at("containerLogMaxSize").filter(|node| node.text().is_some_and(|text| !text.is_empty() && quantity(text).is_none())) {
-        refuse(node, format!("containerLogMaxSize is {node}, where a quantity (10Mi) is expected"));
-    }
-    if let Some(node) = at("containerLogMonitorInterval").filter(|node| node.text().and_then(duration).is_some_and(|every| every != 0 && every < 3_000_000_000))
-    {
-        refuse(node, format!("containerLogMonitorInterval is {node}, where at least 3s is expected"));
-    }
-    if let Some((node, dir)) = at("podLogsDir").and_then(|node| Some((node, node.text()?))).filter(|(_, dir)| !dir.is_empty()) {
-        let clean = dir.starts_with('/') && dir.is_ascii() && (dir == "/" || dir.split('/').skip(1).all(|part| !matches!(part, "" | "." | "..")));
-        if !clean {
-            refuse(node, format!("podLogsDir is {node}, where an absolute path of ASCII without . and .. is expected"));
-        }
-    }
-    for taint in at("registerWithTaints").map(Node::items).unwrap_or_default() {
+    for taint in config.find(&["registerWithTaints"]).map(Node::items).unwrap_or_default() {
         let effect = taint.get("effect").and_then(Node::text).unwrap_or_default();
         if !matches!(effect, "NoSchedule" | "PreferNoSchedule" | "NoExecute") {
-            let node = taint.get("effect").unwrap_or(taint);
-            refuse(node, format!("a taint's effect is {effect:?}, where NoSchedule, PreferNoSchedule or NoExecute is expected"));
-        }
-    }
-    for reserved in at("reservedMemory").map(Node::items).unwrap_or_default() {
-        for (key, value) in reserved.get("limits").map(Node::entries).unwrap_or_default() {
-            if key.name != "memory" && !key.name.starts_with("hugepages-") {
-                refused.push((key.at.clone(), format!("reservedMemory limits {:?}, where memory or hugepages-SIZE is expected", key.name)));
-            } else if value.text().and_then(quantity).or(value.int().map(|_| 1.0).filter(|_| value.int() != Some(0))).is_none_or(|amount| amount == 0.0) {
-                refused.push((value.at.clone(), format!("reservedMemory.{} is {value}, where an amount above 0 is expected", key.name)));
-            }
+            let at = taint.get("effect").unwrap_or(taint).at.clone();
+            refused.push((at, format!("a taint's effect is {effect:?}, where NoSchedule, PreferNoSchedule or NoExecute is expected")));
         }
     }
 }
@@ -326,6 +347,9 @@ mod tests {
             ("podLogsDir: var/log", "1: podLogsDir is \"var/log\", where an absolute path of ASCII without . and .. is expected"),
             ("registerWithTaints:\n- {key: a, effect: Never}", "2: a taint's effect is \"Never\", where NoSchedule, PreferNoSchedule or NoExecute is expected"),
             ("reservedMemory:\n- numaNode: 0\n  limits: {memory: \"0\"}", "3: reservedMemory.memory is \"0\", where an amount above 0 is expected"),
+            ("cpuCFSQuotaPeriod: 5s", "1: cpuCFSQuotaPeriod is \"5s\", where 1ms to 1s is expected"),
+            ("crashLoopBackOff:\n  maxContainerRestartPeriod: 10m", "2: crashLoopBackOff.maxContainerRestartPeriod is \"10m\", where 1s to 300s is expected"),
+            ("memoryReservationPolicy: Some", "1: memoryReservationPolicy is \"Some\", where None or TieredReservation is expected"),
             ("authorization: {mode: RBAC}", "1: authorization.mode is \"RBAC\", where AlwaysAllow or Webhook is expected"),
         ] {
             assert_eq!(refused(text), [expected], "{text}");

@@ -2,6 +2,7 @@
 
 mod filesystems;
 mod history;
+mod kernel;
 mod mounts;
 
 use std::sync::{Mutex, PoisonError};
@@ -46,6 +47,10 @@ pub fn observe(host: &Host, kubelet: &Kubelet, units: &Observed<Units>, probe: &
         imagefs: imagefs.into(),
         containerfs: split.then(|| containerfs.into()),
         pids: pids(host, kubelet).into(),
+        stalls: kernel::stalls(host).into(),
+        file_handles: kernel::file_handles(host).into(),
+        conntrack: kernel::conntrack(host).into(),
+        ipv4_forwarding: kernel::ipv4_forwarding(host).into(),
         history: Vec::new(),
     };
     let mut history = probe.history.lock().unwrap_or_else(PoisonError::into_inner);

@@ -75,7 +75,7 @@ fn keep_variable(unit: &str, variable: &str) -> bool {
     VARIABLES_KEPT.contains(&unit) && (variable.starts_with("KUBELET_") || variable.starts_with("KUBE_"))
 }
 
-/// Looks once: asks the systemd of a running node, within [`DEADLINE`] to connect and as long for each answer; reads the unit
+/// Looks once: asks the systemd of a running node, within a deadline to connect and as long for each answer; reads the unit
 /// files of a tree that does not run.
 ///
 /// # Errors

@@ -93,7 +93,7 @@ fn table(out: &mut String, lines: &[&str]) -> usize {
     rows.len()
 }
 
-/// `code`, **strong**, [text](address).
+/// `code`, **strong**, `[text](address)`.
 fn inline(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;

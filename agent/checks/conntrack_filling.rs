@@ -1,0 +1,22 @@
+use std::time::Duration;
+
+use super::conntrack;
+use crate::config::Config;
+use crate::facts::{Blind, Domain, Facts};
+use crate::finding::{Check, Finding, Severity};
+
+pub static CHECK: Check = Check {
+    code: "conntrack-filling",
+    title: "the table of tracked connections fills up",
+    severity: Severity::Warning,
+    domain: Domain::Pressure,
+    settle: Duration::ZERO,
+    explained_by: &[],
+    signals: &[],
+    article: include_str!("conntrack_filling.md"),
+    examine,
+};
+
+fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
+    conntrack::finding(facts, |usage| usage.is_over(conntrack::FILLING) && !usage.is_over(conntrack::FULL), "when it is full, the kernel drops new connections")
+}

@@ -1,0 +1,144 @@
+//! Whether a private key is a certificate's own, and who can read it. Only public halves are compared; what was read is wiped.
+
+use nix::fcntl::OFlag;
+use nix::sys::stat::fstat;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::der_parser::ber::BerObject;
+use x509_parser::der_parser::der::parse_der;
+use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_PKCS1_RSAENCRYPTION, OID_SIG_ED25519, Oid};
+use x509_parser::prelude::FromDer;
+use x509_parser::public_key::PublicKey;
+use zeroize::Zeroizing;
+
+use super::pem;
+use crate::facts::certificates::{Key, KeyState};
+use crate::facts::{Blind, Observed};
+use crate::observe::host::{Host, ReadError};
+
+const LIMIT: u64 = 1 << 20;
+
+/// Where a certificate's private key is looked for.
+#[derive(Clone, Debug)]
+pub(super) enum KeyAt {
+    /// It has none here.
+    Nowhere,
+    /// A file that somebody named.
+    File(String),
+    /// kubeadm's and the kubelet's habit: `ca.crt` and, if it is there, `ca.key`.
+    Beside,
+    /// The certificate's own file, as the kubelet's store keeps both.
+    Same,
+    /// Inside the kubeconfig at this path, base64.
+    Inline(String, Zeroizing<String>),
+}
+
+/// What is known of the private key of the certificate at `certificate_path`.
+pub(super) fn look(host: &Host, at: &KeyAt, certificate_path: &str, certificate: &[u8]) -> Option<Key> {
+    let (path, optional) = match at {
+        KeyAt::Nowhere => return None,
+        KeyAt::File(path) => (path.clone(), false),
+        KeyAt::Same => (certificate_path.to_owned(), false),
+        KeyAt::Beside => (format!("{}.key", certificate_path.strip_suffix(".crt")?), true),
+        KeyAt::Inline(path, _) => (path.clone(), false),
+    };
+    let bytes = match at {
+        KeyAt::Inline(_, data) => decode(data),
+        _ => host.read(&path, LIMIT).map(Zeroizing::new).map_err(|error| match error {
+            ReadError::Missing => KeyState::Missing,
+            ReadError::Blind(blind) => KeyState::Unreadable(blind),
+            error => KeyState::Invalid(format!("it {error}")),
+        }),
+    };
+    let state = match bytes {
+        Ok(bytes) => state(host, &path, &bytes, certificate),
+        Err(KeyState::Missing) if optional => return None,
+        Err(state) => state,
+    };
+    Some(Key { path, state })
+}
+
+fn decode(data: &Zeroizing<String>) -> Result<Zeroizing<Vec<u8>>, KeyState> {
+    use base64::Engine as _;
+    let digits: Zeroizing<String> = Zeroizing::new(data.split_whitespace().collect());
+    let bytes = base64::engine::general_purpose::STANDARD.decode(digits.as_bytes());
+    bytes.map(Zeroizing::new).map_err(|_| KeyState::Invalid("client-key-data is not base64".to_owned()))
+}
+
+fn state(host: &Host, path: &str, bytes: &[u8], certificate: &[u8]) -> KeyState {
+    let metadata = host.open_at(path, OFlag::O_PATH).and_then(|fd| fstat(&fd));
+    let metadata = match metadata {
+        Ok(metadata) => metadata,
+        Err(errno) => return KeyState::Unreadable(Blind::new(format!("{path}: {}", errno.desc()))),
+    };
+    match pem::private_key(bytes).and_then(|key| matches(&key, certificate)) {
+        Ok(matches) => KeyState::Found { matches, mode: metadata.st_mode & 0o7777, gid: metadata.st_gid },
+        Err(why) => KeyState::Invalid(why),
+    }
+}
+
+/// Whether the public half of a key (PKCS#1, SEC 1 or PKCS#8) is the certificate's.
+fn matches(key: &[u8], certificate: &[u8]) -> Result<Observed<bool>, String> {
+    let damaged = || "its private key is damaged".to_owned();
+    let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| damaged())?;
+    let (_, object) = parse_der(key).map_err(|_| damaged())?;
+    let items = object.as_sequence().map_err(|_| damaged())?;
+    let (kind, inner) = match items.get(1..) {
+        // PKCS#8: version, algorithm, key.
+        Some([algorithm, key, ..]) if algorithm.as_sequence().is_ok() => {
+            let algorithm = algorithm.as_sequence().map_err(|_| damaged())?;
+            let oid = algorithm.first().and_then(|oid| oid.as_oid().ok()).ok_or_else(damaged)?;
+            (oid.clone(), key.as_slice().map_err(|_| damaged())?)
+        }
+        // SEC 1: version, key, curve, public key.
+        Some([number, ..]) if items.len() <= 4 && number.as_slice().is_ok() => (OID_KEY_TYPE_EC_PUBLIC_KEY, key),
+        // PKCS#1: version, modulus, exponent, and six more.
+        Some([_, _, ..]) => (OID_PKCS1_RSAENCRYPTION, key),
+        _ => return Err(damaged()),
+    };
+    let spki = certificate.public_key();
+    if kind != spki.algorithm.algorithm {
+        return Ok(Observed::Known(false));
+    }
+    let public = &spki.subject_public_key.data;
+    if kind == OID_PKCS1_RSAENCRYPTION {
+        let Ok(PublicKey::RSA(certified)) = spki.parsed() else { return Err(damaged()) };
+        return rsa(inner, certified.modulus, certified.exponent).map(Observed::Known).ok_or_else(damaged);
+    }
+    if kind == OID_SIG_ED25519 {
+        let (_, seed) = parse_der(inner).map_err(|_| damaged())?;
+        let seed = seed.as_slice().map_err(|_| damaged())?;
+        return Ok(Observed::Known(Ed25519KeyPair::from_seed_and_public_key(seed, public).is_ok()));
+    }
+    let curve = spki.algorithm.parameters.as_ref().and_then(|curve| curve.as_oid().ok());
+    if kind == OID_KEY_TYPE_EC_PUBLIC_KEY { ec(inner, curve.as_ref(), public).ok_or_else(damaged) } else { Ok(unknown(&kind)) }
+}
+
+fn unknown(kind: &Oid) -> Observed<bool> {
+    Observed::Unknown(Blind::new(format!("a private key of the kind {kind} cannot be compared with its certificate")))
+}
+
+fn rsa(key: &[u8], modulus: &[u8], exponent: &[u8]) -> Option<bool> {
+    let (_, object) = parse_der(key).ok()?;
+    let number = |index: usize| object.as_sequence().ok()?.get(index)?.as_slice().ok();
+    Some(significant(number(1)?) == significant(modulus) && significant(number(2)?) == significant(exponent))
+}
+
+fn significant(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    number.get(zeros..).unwrap_or_default()
+}
+
+/// ring makes a key pair only of halves that belong together.
+fn ec(key: &[u8], curve: Option<&Oid>, public: &[u8]) -> Option<Observed<bool>> {
+    let (_, object) = parse_der(key).ok()?;
+    let items: &[BerObject] = object.as_sequence().ok()?;
+    let secret = items.get(1)?.as_slice().ok()?;
+    let algorithm = match curve {
+        Some(oid) if *oid == OID_EC_P256 => &ECDSA_P256_SHA256_ASN1_SIGNING,
+        Some(oid) if *oid == OID_NIST_EC_P384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
+        _ => return Some(unknown(&OID_KEY_TYPE_EC_PUBLIC_KEY)),
+    };
+    Some(Observed::Known(EcdsaKeyPair::from_private_key_and_public_key(algorithm, secret, public, &SystemRandom::new()).is_ok()))
+}

@@ -221,8 +221,9 @@ pub(super) fn ending(unit: &Unit, ending: &Ending) -> String {
     match (why, exit.as_str()) {
         ("", "") => format!("result {}", ending.result),
         ("", exit) => exit.to_owned(),
-        (why, "") => why.to_owned(),
-        (why, exit) => format!("{why}, last {exit}"),
+        (why, exit) if ending.result == "start-limit-hit" && !exit.is_empty() => format!("{why}, last {exit}"),
+        (why, exit) if ending.result == "core-dump" => format!("{exit}, {why}"),
+        (why, _) => why.to_owned(),
     }
 }
 
@@ -280,4 +281,86 @@ pub(super) fn last_words(facts: &Facts, unit: &Unit, active: &Active, finding: F
     let same_run = words.invocation_id.is_some() && words.invocation_id == active.invocation_id;
     let run_before = was_restarted(active) && began(active).is_some_and(|began| (0..2 * HOLD_SECONDS).contains(&began.seconds_since(line.time)));
     if same_run || run_before { finding.evidence(format!("{}, last {}", unit.name, line.time.clock()), line.message.clone()) } else { finding }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_unix_seconds(1_764_000_000 + second).unwrap()
+    }
+
+    /// A unit that has been so since second 0, seen at second `now`.
+    fn seen(active_state: &str, sub_state: &str, now: i64, more: impl FnOnce(&mut Active)) -> State {
+        let mut active = Active { state: active_state.to_owned(), sub_state: sub_state.to_owned(), since: Some(at(0)), ..Active::default() };
+        active.active_enter = Some(at(0)).filter(|_| active_state == "active");
+        active.inactive_exit = Some(at(0)).filter(|_| active_state == "activating");
+        more(&mut active);
+        let unit = Unit { name: KUBELET.to_owned(), load_state: "loaded".to_owned(), ..Unit::default() };
+        state(&unit, &active, at(now))
+    }
+
+    #[test]
+    fn each_versions_words_between_two_runs_are_a_crash_loop() {
+        let restarts = |active: &mut Active| active.restarts = Some(3);
+        for (active, sub) in [
+            ("activating", "auto-restart"),
+            ("activating", "auto-restart-queued"),
+            ("failed", "failed-before-auto-restart"),
+            ("inactive", "dead-before-auto-restart"),
+        ] {
+            assert_eq!(seen(active, sub, 3600, restarts), State::CrashLooping, "{sub}");
+        }
+        // 252 is dead for a moment, with the job of its start queued.
+        assert_eq!(seen("inactive", "dead", 0, |active| (active.restarts, active.job) = (Some(3), Some(77))), State::CrashLooping);
+        assert_eq!(seen("activating", "start", 5, restarts), State::CrashLooping);
+        assert_eq!(seen("active", "running", 59, restarts), State::CrashLooping);
+        assert_eq!(seen("active", "running", 60, restarts), State::Well);
+        let by_hand = |active: &mut Active| (active.restarts, active.restarts_forgiven) = (Some(3), Some(3));
+        assert_eq!(seen("active", "running", 5, by_hand), State::Well);
+        // Before systemd 235 nothing counts restarts but who watches.
+        assert_eq!(seen("active", "running", 5, |active| active.restarts_seen = vec![at(0)]), State::CrashLooping);
+    }
+
+    #[test]
+    fn a_unit_has_one_state_at_a_time() {
+        assert_eq!(seen("active", "running", 5, |_| ()), State::Well);
+        assert_eq!(seen("inactive", "dead", 5, |_| ()), State::Inactive);
+        assert_eq!(seen("failed", "failed", 5, |active| active.restarts = Some(5)), State::Failed);
+        // About to be started; and still not.
+        assert_eq!(seen("inactive", "dead", 5, |active| active.job = Some(7)), State::Well);
+        assert_eq!(seen("inactive", "dead", 10, |active| active.job = Some(7)), State::Inactive);
+        assert_eq!(seen("some-new-state", "of-systemd-300", 5, |_| ()), State::Well);
+    }
+
+    #[test]
+    fn a_unit_is_stuck_once_its_own_timeout_has_passed() {
+        let timeout = |active: &mut Active| (active.start_timeout, active.stop_timeout) = (Some(90), Some(90));
+        assert_eq!(seen("activating", "start", 100, timeout), State::Well);
+        assert_eq!(seen("activating", "start", 101, timeout), State::Stuck(at(0), 90));
+        assert_eq!(seen("activating", "start", 300, |_| ()), State::Well);
+        assert_eq!(seen("activating", "start", 311, |_| ()), State::Stuck(at(0), 300));
+        assert_eq!(seen("reloading", "reload", 101, timeout), State::Stuck(at(0), 90));
+        assert_eq!(seen("deactivating", "final-sigkill", 190, timeout), State::Well);
+        assert_eq!(seen("deactivating", "final-sigkill", 191, timeout), State::Stuck(at(0), 180));
+        assert_eq!(seen("activating", "start", i64::MAX / 2_000_000_000, |active| active.start_timeout = Some(u64::MAX)), State::Well);
+    }
+
+    #[test]
+    fn an_ending_is_named_as_systemd_names_it() {
+        let unit = Unit { exec_start: vec!["/usr/bin/kubelet".to_owned()], ..Unit::default() };
+        let named = |result: &str, code, status| ending(&unit, &Ending { result: result.to_owned(), code, status });
+        assert_eq!(named("exit-code", 1, 1), "exit code 1");
+        assert_eq!(named("exit-code", 1, 203), "exit code 203/EXEC: /usr/bin/kubelet cannot be executed");
+        assert_eq!(named("exit-code", 1, 217), "exit code 217/USER");
+        assert_eq!(named("exit-code", 1, 255), "exit code 255, as after a fatal log line");
+        assert_eq!(named("signal", 2, 9), "killed by signal 9 (SIGKILL)");
+        assert_eq!(named("signal", 2, 63), "killed by signal 63");
+        assert_eq!(named("core-dump", 3, 6), "killed by signal 6 (SIGABRT), core dumped");
+        assert_eq!(named("oom-kill", 2, 9), "killed by the kernel, which was out of memory (oom-kill)");
+        assert_eq!(named("start-limit-hit", 1, 1), "started too often in a row (start-limit-hit), last exit code 1");
+        assert_eq!(named("resources", 0, 0), "systemd lacked a resource to start it (resources)");
+        assert_eq!(named("brand-new-result", 0, 0), "brand-new-result");
+    }
 }

@@ -302,3 +302,149 @@ fn words(text: &str) -> Vec<String> {
     words.extend(word);
     words
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
+    /// A tree of unit files, removed when dropped.
+    struct Tree(PathBuf);
+
+    impl Tree {
+        fn new(name: &str) -> Self {
+            let root = std::env::temp_dir().join(format!("nodetriage-units-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&root);
+            fs::create_dir_all(root.join("etc/systemd/system")).unwrap();
+            Self(root)
+        }
+
+        fn write(&self, path: &str, content: &str) -> &Self {
+            let path = self.0.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+            self
+        }
+
+        fn link(&self, path: &str, target: &str) -> &Self {
+            let path = self.0.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            symlink(target, path).unwrap();
+            self
+        }
+
+        fn unit(&self, name: &str) -> Unit {
+            read(&Host::open(&self.0).unwrap(), name).unwrap()
+        }
+
+        fn states(&self, name: &str) -> (String, String) {
+            let unit = self.unit(name);
+            (unit.load_state, unit.unit_file_state)
+        }
+    }
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn both(load_state: &str, unit_file_state: &str) -> (String, String) {
+        (load_state.to_owned(), unit_file_state.to_owned())
+    }
+
+    const SERVICE: &str = "[Service]\nExecStart=/bin/sleep 1\n[Install]\nWantedBy=multi-user.target\n";
+
+    /// What systemd 252 and 257 say of the same files.
+    #[test]
+    fn odd_files_are_taken_as_systemd_takes_them() {
+        let tree = Tree::new("odd");
+        for name in ["dangling", "masked", "away", "plain", "wanted", "aliased"] {
+            tree.write(&format!("usr/lib/systemd/system/{name}.service"), SERVICE);
+        }
+        tree.link("etc/systemd/system/dangling.service", "/nonexistent/x.service")
+            .link("etc/systemd/system/loop.service", "loop.service")
+            .link("etc/systemd/system/one.service", "two.service")
+            .link("etc/systemd/system/two.service", "one.service")
+            .link("etc/systemd/system/masked.service", "../../../dev/null")
+            .link("etc/systemd/system/not-quite.service", "../../dev/null")
+            .link("run/systemd/system/away.service", "/dev/null")
+            .link("etc/systemd/system/alias.service", "/usr/lib/systemd/system/aliased.service")
+            .write("etc/systemd/system/empty.service", "")
+            .write("etc/systemd/system/static.service", "[Service]\nExecStart=/bin/true\n")
+            .write("opt/linked.service", SERVICE)
+            .link("etc/systemd/system/linked.service", "/opt/linked.service")
+            .link("usr/lib/systemd/system/multi-user.target.wants/wanted.service", "../wanted.service");
+        fs::create_dir(tree.0.join("etc/systemd/system/directory.service")).unwrap();
+        for name in ["dangling", "loop", "one", "not-quite", "directory", "nothing"] {
+            assert_eq!(tree.states(&format!("{name}.service")), both("not-found", ""), "{name}");
+        }
+        assert_eq!(tree.states("masked.service"), both("masked", "masked"));
+        assert_eq!(tree.states("empty.service"), both("masked", "masked"));
+        assert_eq!(tree.states("away.service"), both("masked", "masked-runtime"));
+        assert_eq!(tree.states("alias.service"), both("loaded", "disabled"));
+        assert_eq!(tree.states("static.service"), both("loaded", "static"));
+        assert_eq!(tree.states("linked.service"), both("loaded", "linked"));
+        assert_eq!(tree.states("plain.service"), both("loaded", "disabled"));
+        assert_eq!(tree.states("wanted.service"), both("loaded", "disabled"));
+        assert_eq!(tree.unit("wanted.service").wanted_by, ["multi-user.target"]);
+    }
+
+    #[test]
+    fn enablement_is_read_from_every_directory_and_masked_by_a_stronger_one() {
+        let tree = Tree::new("enabled");
+        tree.write("usr/lib/systemd/system/a.service", SERVICE)
+            .write("usr/lib/systemd/system/b.service", SERVICE)
+            .write("usr/lib/systemd/system/c.service", SERVICE)
+            .link("etc/systemd/system/kubernetes.target.requires/a.service", "/usr/lib/systemd/system/a.service")
+            .link("run/systemd/system/multi-user.target.wants/b.service", "/usr/lib/systemd/system/b.service")
+            .link("usr/lib/systemd/system/multi-user.target.wants/c.service", "../c.service")
+            .link("etc/systemd/system/multi-user.target.wants/c.service", "/dev/null");
+        assert_eq!(tree.states("a.service"), both("loaded", "enabled"));
+        assert_eq!(tree.states("b.service"), both("loaded", "enabled-runtime"));
+        assert_eq!((tree.states("c.service"), tree.unit("c.service").wanted_by), (both("loaded", "disabled"), vec![]));
+    }
+
+    #[test]
+    fn drop_ins_are_read_in_the_order_of_their_names_and_the_stronger_directory_wins() {
+        let tree = Tree::new("drop-ins");
+        tree.write(
+            "usr/lib/systemd/system/kube-proxy.service",
+            "[Unit]\nDescription=x\n[Service]\nEnvironment=KUBE_A=1 \"KUBE_B=2 3\" PASSWORD=x\nEnvironmentFile=/a\nExecStart=/bin/old\n",
+        )
+        .write("usr/lib/systemd/system/kube-proxy.service.d/10-a.conf", "[Service]\nExecStart=\nExecStart=/bin/lost\n")
+        .write(
+            "etc/systemd/system/kube-proxy.service.d/10-a.conf",
+            "[Service]\nExecStart=\n# not this\nExecStart=-@/bin/new proxy --config=\\\n  /etc/x \"a b\"\n",
+        )
+        .write("run/systemd/system/kube-.service.d/20-b.conf", "[Service]\nEnvironmentFile=\nEnvironmentFile=-/b\nStandardError=null\n")
+        .write("etc/systemd/system/service.d/30-c.conf", "[Service]\nEnvironment=KUBE_C=3\n")
+        .write("usr/lib/systemd/system/kube-proxy.service.d/40-d.conf", "[Service]\nStandardError=file:/x\n")
+        .link("etc/systemd/system/kube-proxy.service.d/40-d.conf", "/dev/null")
+        .write("etc/systemd/system/kube-proxy.service.d/README", "[Service]\nExecStart=/bin/no\n");
+        let unit = tree.unit("kube-proxy.service");
+        assert_eq!(unit.exec_start, ["proxy", "--config=", "/etc/x", "a b"]);
+        assert_eq!(unit.environment, ["KUBE_A=1", "KUBE_B=2 3", "KUBE_C=3"]);
+        assert_eq!(unit.environment_files, [EnvironmentFile { path: "/b".to_owned(), optional: true }]);
+        assert_eq!(unit.standard_error, "null");
+        let expected =
+            ["/etc/systemd/system/kube-proxy.service.d/10-a.conf", "/run/systemd/system/kube-.service.d/20-b.conf", "/etc/systemd/system/service.d/30-c.conf"];
+        assert_eq!(unit.drop_in_paths, expected);
+    }
+
+    #[test]
+    fn what_is_no_unit_file_is_an_error_and_no_tree_is_blindness() {
+        let tree = Tree::new("bad");
+        nix::unistd::mkfifo(&tree.0.join("etc/systemd/system/fifo.service"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        let file = fs::File::create(tree.0.join("etc/systemd/system/large.service")).unwrap();
+        file.set_len(2 << 30).unwrap();
+        tree.write("etc/systemd/system/bytes.service", "[Service]\nExecStart=\"/bin/x \u{0}\\");
+        assert_eq!(tree.states("fifo.service"), both("error", ""));
+        assert_eq!(tree.states("large.service"), both("error", ""));
+        assert_eq!(tree.states("bytes.service"), both("loaded", "static"));
+        fs::remove_dir_all(tree.0.join("etc/systemd")).unwrap();
+        assert!(from_files(&Host::open(&tree.0).unwrap(), &Config::default()).is_err());
+    }
+}

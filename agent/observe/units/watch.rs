@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::files::UNIT_DIRS;
 use super::session::{End, News, Session, Watches};
 use crate::config::Config;
-use crate::facts::{Domain, Observed, Units};
+use crate::facts::{Blind, Domain, Observed, Units};
 use crate::observe::board::Board;
 use crate::observe::files_watch::FilesWatch;
 use crate::observe::host::Host;
@@ -42,9 +42,18 @@ pub async fn watch(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) -> I
     let mut retry = FIRST_RETRY;
     let mut lost_since = None;
     loop {
-        let mut session = Progress { began: Instant::now(), seen: false };
-        let Err(end) = session.run(&host, &mut watches, &board).await;
-        if session.seen {
+        let began = Instant::now();
+        let mut seen = false;
+        let end = match Session::open(&host, &mut watches).await {
+            Ok(session) => {
+                let mut follower = Follower::new(&host, &board, session);
+                let Err(end) = follower.run().await;
+                seen = follower.seen;
+                end
+            }
+            Err(blind) => End::Blind { blind, since: began },
+        };
+        if seen {
             retry = FIRST_RETRY;
             lost_since = None;
         }
@@ -59,83 +68,119 @@ pub async fn watch(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) -> I
     }
 }
 
-/// One session, as far as it has come.
-struct Progress {
-    began: Instant,
+/// Follows the units through one session.
+struct Follower<'a> {
+    host: &'a Host,
+    board: &'a Board,
+    session: Session<'a>,
     /// Everything has been seen once.
     seen: bool,
+    /// When the look began that is under way.
+    looking: Option<Instant>,
+    last_look: Instant,
+    next_look: Instant,
+    next_ping: Instant,
+    took: Duration,
+    /// The unit files, until one of them changes.
+    files: Option<FilesWatch>,
+    changed_since: Option<Instant>,
+    put_at: Option<Instant>,
+    last_put: Instant,
 }
 
-impl Progress {
-    async fn run(&mut self, host: &Host, watches: &mut Watches, board: &Board) -> Result<Infallible, End> {
-        let mut session = Session::open(host, watches).await.map_err(|blind| End::Blind { blind, since: self.began })?;
-        session.subscribe()?;
-        let mut looking = None;
-        let mut next_look = Instant::now();
-        let mut last_look = next_look;
-        let mut next_ping = next_look;
-        let mut took = Duration::ZERO;
-        let mut files: Option<FilesWatch> = None;
-        let mut changed_since = None;
-        let mut put_at: Option<Instant> = None;
-        let mut last_put = next_look;
+impl<'a> Follower<'a> {
+    fn new(host: &'a Host, board: &'a Board, session: Session<'a>) -> Self {
+        let now = Instant::now();
+        Self {
+            host,
+            board,
+            session,
+            seen: false,
+            looking: None,
+            last_look: now,
+            next_look: now,
+            next_ping: now + PING,
+            took: Duration::ZERO,
+            files: None,
+            changed_since: None,
+            put_at: None,
+            last_put: now,
+        }
+    }
+
+    async fn run(&mut self) -> Result<Infallible, End> {
+        self.session.subscribe()?;
         loop {
             let now = Instant::now();
-            if session.is_idle() {
-                if let Some(began) = looking.take() {
-                    took = now.saturating_duration_since(began);
-                    self.seen = true;
-                    put_at = Some(now);
-                }
-                if session.is_stale() {
-                    next_look = next_look.min(last_look + LOOKS);
-                }
-                if now >= next_look {
-                    // It stands before systemd is asked, so that no change in between is lost.
-                    files = FilesWatch::new(host, &unit_directories(&session.facts())).ok();
-                    session.look()?;
-                    looking = Some(now);
-                    last_look = now;
-                    next_look = now + jittered(RESYNC);
-                    next_ping = now + PING;
-                } else if now >= next_ping {
-                    session.ping()?;
-                    next_ping = now + PING;
-                }
+            if self.session.is_idle() {
+                self.ask(now)?;
             }
-            session.send().await?;
-            if self.seen && put_at.is_some_and(|at| now >= at) {
-                let units = session.facts();
-                board.put(Domain::Units, took, |facts| facts.units = Observed::Known(units));
-                put_at = None;
-                changed_since = None;
-                last_put = now;
-            }
-            let overdue = session.deadline();
+            self.session.send().await?;
+            self.put(now);
+            let overdue = self.session.deadline();
             if overdue.is_some_and(|overdue| now >= overdue) {
-                return Err(session.silence());
+                return Err(self.session.silence());
             }
-            let wake = [Some(next_look.min(next_ping)).filter(|_| session.is_idle()), overdue, put_at.filter(|_| self.seen)];
-            let wake = wake.into_iter().flatten().min().unwrap_or(now + PING);
+            let next = Some(self.next_look.min(self.next_ping)).filter(|_| self.session.is_idle());
+            let wake = [next, overdue, self.put_at.filter(|_| self.seen)].into_iter().flatten().min().unwrap_or(now + PING);
             tokio::select! {
-                news = session.next() => {
-                    let settle = match news? {
-                        News::None => continue,
-                        News::Changed => SETTLE,
-                        News::Failed => BREATH,
-                    };
-                    let now = Instant::now();
-                    let since = *changed_since.get_or_insert(now);
-                    // A flood of changes cannot put it off for ever.
-                    put_at = Some((now + settle).min(since + BREATH).max(last_put + SPACING));
-                }
+                news = self.session.next() => self.note(news?),
                 // No signal tells that a unit's file was edited, and `NeedDaemonReload` with it.
-                () = changed(files.as_ref()) => {
-                    files = None;
-                    next_look = next_look.min((Instant::now() + FILES_BURST).max(last_look + LOOKS));
+                () = changed(self.files.as_ref()) => {
+                    self.files = None;
+                    self.next_look = self.next_look.min((Instant::now() + FILES_BURST).max(self.last_look + LOOKS));
                 }
                 () = sleep_until(wake) => {}
             }
+        }
+    }
+
+    /// All answers are there: asks for what is due next.
+    fn ask(&mut self, now: Instant) -> Result<(), Blind> {
+        if let Some(began) = self.looking.take() {
+            self.took = now.saturating_duration_since(began);
+            self.seen = true;
+            self.put_at = Some(now);
+        }
+        if self.session.is_stale() {
+            self.next_look = self.next_look.min(self.last_look + LOOKS);
+        }
+        if now >= self.next_look {
+            // It stands before systemd is asked, so that no change in between is lost.
+            self.files = FilesWatch::new(self.host, &unit_directories(&self.session.facts())).ok();
+            self.looking = Some(now);
+            self.last_look = now;
+            self.next_look = now + jittered(RESYNC);
+            self.next_ping = now + PING;
+            return self.session.look();
+        }
+        if now >= self.next_ping {
+            self.next_ping = now + PING;
+            return self.session.ping();
+        }
+        Ok(())
+    }
+
+    /// Something has changed: it will be put when systemd has said all of it.
+    fn note(&mut self, news: News) {
+        let settle = match news {
+            News::None => return,
+            News::Changed => SETTLE,
+            News::Failed => BREATH,
+        };
+        let now = Instant::now();
+        let since = *self.changed_since.get_or_insert(now);
+        // A flood of changes cannot put it off for ever.
+        self.put_at = Some((now + settle).min(since + BREATH).max(self.last_put + SPACING));
+    }
+
+    fn put(&mut self, now: Instant) {
+        if self.seen && self.put_at.is_some_and(|at| now >= at) {
+            let units = self.session.facts();
+            self.board.put(Domain::Units, self.took, |facts| facts.units = Observed::Known(units));
+            self.put_at = None;
+            self.changed_since = None;
+            self.last_put = now;
         }
     }
 }

@@ -34,7 +34,7 @@ use crate::state::{State, StateFile};
 /// Longest wait for a look at files: the disk of a node under pressure is slow, a dead mount never answers.
 const LOOK: Duration = Duration::from_secs(10);
 /// Between two diagnoses, so that a flood of facts costs a bounded share of a core.
-const SPACING: Duration = Duration::from_millis(20);
+const SPACING: Duration = Duration::from_millis(5);
 /// A diagnosis without news: certificates end, and findings settle, by the clock alone.
 const TICK: Duration = Duration::from_secs(30);
 /// Files change in bursts (kubeadm writes a dozen); they are read once.

@@ -108,7 +108,7 @@ fn unit_files(node: &Node) {
     node.mended("systemctl daemon-reload");
 }
 
-/// Scenario 3: the path of the client CA is wrong, and the kubelet exits again and again.
+/// The path of the client CA is wrong, and the kubelet exits again and again.
 fn crash_loop(node: &Node) {
     let wrong = format!("sed -i s,pki/ca.crt,pki/nosuch.crt, {CONFIG} && systemctl restart kubelet");
     let report = node.shows(&wrong, "kubelet-client-ca-missing /etc/kubernetes/pki/nosuch.crt", &["unit-crash-looping kubelet.service"]);
@@ -134,7 +134,7 @@ fn journal(node: &Node) {
     node.mended("systemctl restart kubelet");
 }
 
-/// Scenario 5, and its mending as the kubelet does it: another file, and the symlink renamed into place.
+/// The client certificate has expired; mended as the kubelet does it: another file, and the symlink renamed into place.
 fn certificates(node: &Node) {
     let root = format!("certificate-expired {CERTIFICATE}");
     // The kubelet that was just restarted has read the certificate that is still good.

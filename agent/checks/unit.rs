@@ -1,7 +1,7 @@
 //! What the unit checks share: which units this node needs, what state they are in, and how their program ended.
 
 use crate::config::Config;
-use crate::facts::units::{Active, Ending, Unit};
+use crate::facts::units::{Active, EMBEDDED, Ending, Unit};
 use crate::facts::{Blind, Facts, Timestamp};
 use crate::finding::{Check, Component, Finding};
 
@@ -53,17 +53,6 @@ pub(super) static STOPS_A_UNIT: &[&Check] = units_that_do_not_run![
 ];
 
 const KUBELET: &str = "kubelet.service";
-/// Units of which the kubelet is a part: there is no kubelet.service, and none is missed.
-const EMBEDDED: [&str; 8] = [
-    "k3s.service",
-    "k3s-agent.service",
-    "rke2-server.service",
-    "rke2-agent.service",
-    "k0scontroller.service",
-    "k0sworker.service",
-    "snap.microk8s.daemon-kubelite.service",
-    "snap.microk8s.daemon-kubelet.service",
-];
 /// A unit that was restarted automatically counts as mended once it has run this long.
 const HOLD_SECONDS: i64 = 60;
 /// How long a queued job may take to begin, before a unit that waits for it counts as stopped.

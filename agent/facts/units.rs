@@ -7,6 +7,31 @@ use super::{Blind, Timestamp};
 /// What unit files do not tell.
 static WHAT_RUNS: LazyLock<Blind> = LazyLock::new(|| Blind::new("what runs: this is a disk, and only its unit files were read"));
 
+/// The units a node may live by.
+pub const KNOWN: [&str; 19] = [
+    "kubelet.service",
+    "kube-proxy.service",
+    "containerd.service",
+    "crio.service",
+    "docker.service",
+    "cri-docker.service",
+    "kube-apiserver.service",
+    "kube-controller-manager.service",
+    "kube-scheduler.service",
+    "etcd.service",
+    "k3s.service",
+    "k3s-agent.service",
+    "rke2-server.service",
+    "rke2-agent.service",
+    "k0scontroller.service",
+    "k0sworker.service",
+    "snap.microk8s.daemon-kubelite.service",
+    "snap.microk8s.daemon-kubelet.service",
+    "snap.microk8s.daemon-containerd.service",
+];
+/// Those of which the kubelet is a part: where one is, there is no kubelet.service, and none is missed.
+pub const EMBEDDED: &[&str] = KNOWN.split_at(10).1.split_at(8).0;
+
 /// The watched systemd units.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Units {

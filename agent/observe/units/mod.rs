@@ -20,31 +20,11 @@ pub use files::from_files;
 use session::{End, Session, Watches};
 pub use watch::watch;
 
+pub(super) use crate::facts::units::KNOWN;
+
 /// A stopped PID 1 never answers, and no library default bounds that.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// The units a node may live by.
-pub(super) const KNOWN: [&str; 19] = [
-    "kubelet.service",
-    "kube-proxy.service",
-    "containerd.service",
-    "crio.service",
-    "docker.service",
-    "cri-docker.service",
-    "kube-apiserver.service",
-    "kube-controller-manager.service",
-    "kube-scheduler.service",
-    "etcd.service",
-    "k3s.service",
-    "k3s-agent.service",
-    "rke2-server.service",
-    "rke2-agent.service",
-    "k0scontroller.service",
-    "k0sworker.service",
-    "snap.microk8s.daemon-kubelite.service",
-    "snap.microk8s.daemon-kubelet.service",
-    "snap.microk8s.daemon-containerd.service",
-];
 /// The units whose command line holds paths and no secrets. The embedded distributions take their token there.
 const ARGV_KEPT: &[&str] = KNOWN.split_at(10).0;
 /// The units whose `KUBELET_*` and `KUBE_*` variables make up their command line.

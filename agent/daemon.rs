@@ -279,7 +279,7 @@ async fn diagnose(
         if Domain::ALL.iter().all(|domain| facts.observed.contains_key(domain)) {
             let report = history.diagnose(&facts, &config);
             log_changes(publish.borrow().as_deref().map(|last| &last.report), &report);
-            let state = State { boot_id: facts.node.boot_id.clone(), findings: history.remember(), ..State::default() };
+            let state = State { findings: history.remember(), ..State::default() };
             keep.send_if_modified(|last| std::mem::replace(last, state.clone()) != state);
             publish.send_replace(Some(Arc::new(Snapshot::new(report, facts))));
         }
@@ -296,7 +296,6 @@ async fn diagnose(
         }
         news.mark_unchanged();
     }
-    keep.send_modify(|last| last.stopped_cleanly = true);
     drop(keep);
     let _ = kept.await;
 }

@@ -18,10 +18,6 @@ const LIMIT: u64 = 1 << 20;
 #[serde(default)]
 pub struct State {
     pub schema: u32,
-    /// The boot in which it was written.
-    pub boot_id: Option<String>,
-    /// The process ended because it was asked to.
-    pub stopped_cleanly: bool,
     pub findings: Vec<Since>,
 }
 
@@ -91,7 +87,7 @@ mod tests {
         let findings = vec![Since { finding: Reference { code: "unit-masked".to_owned(), subject: "kubelet.service".to_owned() }, since }];
         let (mut file, empty, error) = StateFile::open(&directory);
         assert!(error.is_none() && empty == State::default());
-        file.write(State { boot_id: Some("b".to_owned()), stopped_cleanly: true, findings: findings.clone(), ..State::default() }).unwrap();
+        file.write(State { findings: findings.clone(), ..State::default() }).unwrap();
         let (_, read, error) = StateFile::open(&directory);
         assert!(error.is_none());
         assert_eq!(read.findings, findings);

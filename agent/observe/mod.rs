@@ -16,6 +16,7 @@ pub mod node;
 pub mod pressure;
 pub mod runtime;
 pub mod signals;
+pub mod tls;
 pub mod units;
 mod yaml;
 

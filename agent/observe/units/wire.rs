@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_messages_length_stands_in_its_first_bytes() {
-        let message = Message::method_call("/", "Ping").unwrap().build(&("hello",)).unwrap();
+        let message = Message::method_call("/", "Ping").build(&("hello",)).unwrap();
         let bytes = message.data().to_vec();
         assert_eq!(length(&bytes), Some(bytes.len() as u64));
         let mut longest = bytes;

@@ -17,8 +17,8 @@ use tokio::time::sleep_until;
 use super::host::Host;
 use crate::config::Config;
 use crate::facts::{Blind, Units};
-pub use files::from_files;
 use dial::Way;
+pub use files::from_files;
 use session::{Bars, End, Session, Watches};
 pub use watch::watch;
 

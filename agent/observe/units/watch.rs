@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::files::UNIT_DIRS;
 use super::dial::Way;
+use super::files::UNIT_DIRS;
 use super::session::{Bars, End, News, Session, Watches};
 use crate::config::Config;
 use crate::facts::{Domain, Observed, Units};

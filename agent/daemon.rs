@@ -120,6 +120,8 @@ fn supervise(tasks: &mut JoinSet<&'static str>, host: &Arc<Host>, config: &Arc<C
     tasks.spawn(named("the observer of files", files(host, config, board)));
     let (host, config, board) = own();
     tasks.spawn(named("the observer of pressure", pressure(host, config, board)));
+    let (host, config, board) = own();
+    tasks.spawn(named("the observer of the runtime", async move { match observe::runtime::watch(host, config, board).await {} }));
 }
 
 /// Kubelet configuration, certificates and CNI: read again when a file changes, when the kubelet's unit does, or after the resync.

@@ -16,6 +16,7 @@ pub mod node;
 pub mod pressure;
 pub mod runtime;
 pub mod signals;
+pub mod tls;
 pub mod units;
 mod yaml;
 
@@ -46,7 +47,7 @@ pub async fn round(host: &Host, config: &Config, signals: &[(&'static str, &'sta
     facts.node = node::observe(host, config.node_name.clone(), Some(&kubelet));
     timed(Domain::Kubelet, start);
     let start = Instant::now();
-    facts.certificates = Observed::Known(certificates::observe(host, &kubelet, &config.certificates.paths));
+    facts.certificates = Observed::Known(certificates::observe(host, &kubelet, &facts.units, &config.certificates.paths));
     timed(Domain::Certificates, start);
     let start = Instant::now();
     facts.cni = cni::observe(host, Some(&kubelet), &facts.units).into();

@@ -133,7 +133,7 @@ fn split(payload: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// `utf8_is_printable_newline()` of systemd's `src/basic/utf8.c`: valid characters, no control but the tab and, where it is
 /// allowed, the newline.
-fn is_printable(bytes: &[u8], newline: bool) -> bool {
+pub(super) fn is_printable(bytes: &[u8], newline: bool) -> bool {
     // Without a way out of the loop, so that it is done for many bytes at once.
     if bytes.iter().fold(true, |plain, byte| plain & (byte.wrapping_sub(b' ') < 0x5f || *byte == b'\t')) {
         return true;

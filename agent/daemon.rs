@@ -107,7 +107,6 @@ async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static s
 /// Starts the observers. Each owns its domains.
 fn supervise(tasks: &mut JoinSet<&'static str>, host: &Arc<Host>, config: &Arc<Config>, board: &Arc<Board>) {
     let own = || (Arc::clone(host), Arc::clone(config), Arc::clone(board));
-    let live = host.is_live();
     let (host, config, board) = own();
     tasks.spawn(named("the observer of units", async move { match units::watch(host, config, board).await {} }));
     let (host, config, board) = own();
@@ -121,8 +120,11 @@ fn supervise(tasks: &mut JoinSet<&'static str>, host: &Arc<Host>, config: &Arc<C
     let (host, config, board) = own();
     tasks.spawn(named("the observer of files", files(host, config, board)));
     let (host, config, board) = own();
-    tasks.spawn(named("the observer of pressure", pressure(host, config, Arc::clone(&board))));
-    if live {
+    tasks.spawn(named("the observer of pressure", pressure(host, config, board)));
+    let (host, config, board) = own();
+    let live = host.is_live().then(|| Arc::clone(&board));
+    tasks.spawn(named("the observer of the runtime", async move { match observe::runtime::watch(host, config, board).await {} }));
+    if let Some(board) = live {
         tasks.spawn(named("the observer of servers", servers(board)));
     }
 }

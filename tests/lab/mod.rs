@@ -56,9 +56,14 @@ impl Lab {
 
     /// Runs shell commands in the node, which must succeed; what they print.
     pub fn sh(&self, commands: &str) -> String {
+        text(&self.sh_bytes(commands))
+    }
+
+    /// As [`Self::sh`], byte for byte.
+    pub fn sh_bytes(&self, commands: &str) -> Vec<u8> {
         let output = self.command(commands).output().expect("tests/lab/in starts");
         assert!(output.status.success(), "in the node, {commands}: {}{}{}", output.status, text(&output.stdout), text(&output.stderr));
-        text(&output.stdout)
+        output.stdout
     }
 
     /// As [`Self::sh`]; the moment before, from which [`Daemon::wait_for`] measures.

@@ -32,7 +32,20 @@ pub struct Config {
     pub certificates: Certificates,
     pub units: Units,
     pub pressure: Pressure,
+    /// Who may be asked over the network.
+    pub probes: Probes,
     pub intervals: Intervals,
+}
+
+/// Who is asked over the network whether he answers. Nothing but what the node's own configuration names ever is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probes {
+    /// The kubelet and kube-proxy on this node, and the API server.
+    All,
+    /// Loopback addresses alone.
+    Loopback,
+    /// Nobody.
+    None,
 }
 
 /// What the daemon writes to stderr.
@@ -105,6 +118,7 @@ impl Default for Config {
             certificates: Certificates { expiring_days: 30, expiring_soon_days: 7, paths: Vec::new() },
             units: Units::default(),
             pressure: Pressure { forecast: Duration::from_hours(4) },
+            probes: Probes::All,
             intervals: Intervals { resync: Duration::from_mins(5), pressure: Duration::from_secs(10) },
         }
     }
@@ -203,6 +217,26 @@ pub const SETTINGS: &[Setting] = &[
         expected: "a duration of 30m to 24h, as 4h",
         set: |config, value| value.span(1800, 86_400).map(|span| config.pressure.forecast = span),
         get: |config| Value::text(show_duration(config.pressure.forecast)),
+    },
+    Setting {
+        key: "probes",
+        expected: "all, loopback or none",
+        set: |config, value| {
+            config.probes = match value.scalar()? {
+                "all" => Probes::All,
+                "loopback" => Probes::Loopback,
+                "none" => Probes::None,
+                _ => return None,
+            };
+            Some(())
+        },
+        get: |config| {
+            Value::text(match config.probes {
+                Probes::All => "all",
+                Probes::Loopback => "loopback",
+                Probes::None => "none",
+            })
+        },
     },
     Setting {
         key: "intervals.resync",

@@ -24,7 +24,7 @@ use crate::finding::Severity;
 use crate::history::{History, Since};
 use crate::listen;
 use crate::observe::board::Board;
-use crate::observe::files_watch::{FilesWatch, directories};
+use crate::observe::files_watch::{FilesWatch, changed, directories};
 use crate::observe::host::Host;
 use crate::observe::look::Look;
 use crate::observe::{self, journal, units};
@@ -120,6 +120,10 @@ fn supervise(tasks: &mut JoinSet<&'static str>, host: &Arc<Host>, config: &Arc<C
     tasks.spawn(named("the observer of files", files(host, config, board)));
     let (host, config, board) = own();
     tasks.spawn(named("the observer of pressure", pressure(host, config, board)));
+    let (host, config, board) = own();
+    tasks.spawn(named("the observer of kube-proxy", observe::kube_proxy::watch(host, config, board)));
+    let (host, config, board) = own();
+    tasks.spawn(named("the observer of health", observe::health::watch(host, config, board)));
 }
 
 /// Kubelet configuration, certificates and CNI: read again when a file changes, when the kubelet's unit does, or after the resync.
@@ -150,13 +154,6 @@ async fn files(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
             () = unit_changed(&board, kubelet_unit) => {}
             () = sleep(jittered(config.intervals.resync)) => {}
         }
-    }
-}
-
-async fn changed(watch: Option<&FilesWatch>) {
-    match watch {
-        Some(watch) => watch.changed().await,
-        None => std::future::pending().await,
     }
 }
 

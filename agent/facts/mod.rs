@@ -7,7 +7,9 @@
 
 pub mod certificates;
 pub mod cni;
+pub mod health;
 pub mod journal;
+pub mod kube_proxy;
 pub mod kubelet;
 pub mod node;
 pub mod pressure;
@@ -22,7 +24,9 @@ use serde::{Deserialize, Serialize};
 
 pub use certificates::Certificates;
 pub use cni::Cni;
+pub use health::Health;
 pub use journal::Journal;
+pub use kube_proxy::KubeProxy;
 pub use kubelet::Kubelet;
 pub use node::Node;
 pub use pressure::Pressure;
@@ -47,6 +51,10 @@ pub struct Facts {
     pub certificates: Observed<Certificates>,
     pub cni: Observed<Cni>,
     pub pressure: Observed<Pressure>,
+    #[serde(default = "Observed::not_yet")]
+    pub kube_proxy: Observed<KubeProxy>,
+    #[serde(default = "Observed::not_yet")]
+    pub health: Observed<Health>,
     /// When each domain was looked at, and how long that took.
     pub observed: BTreeMap<Domain, Observation>,
 }
@@ -66,6 +74,8 @@ impl Facts {
             certificates: Observed::not_yet(),
             cni: Observed::not_yet(),
             pressure: Observed::not_yet(),
+            kube_proxy: Observed::not_yet(),
+            health: Observed::not_yet(),
             observed: BTreeMap::new(),
         }
     }
@@ -82,6 +92,8 @@ impl Facts {
         domain(Domain::Certificates, self.certificates.blind_or(Certificates::blind_spots));
         domain(Domain::Cni, self.cni.blind_or(Cni::blind_spots));
         domain(Domain::Pressure, self.pressure.blind_or(Pressure::blind_spots));
+        domain(Domain::KubeProxy, self.kube_proxy.blind_or(KubeProxy::blind_spots));
+        domain(Domain::Health, self.health.blind_or(Health::blind_spots));
         spots
     }
 
@@ -143,11 +155,15 @@ pub enum Domain {
     Certificates,
     Cni,
     Pressure,
+    #[serde(rename = "kube-proxy")]
+    KubeProxy,
+    Health,
 }
 
 impl Domain {
     /// Every domain that is observed at run time, in the order of a round.
-    pub const ALL: [Self; 6] = [Self::Units, Self::Journal, Self::Kubelet, Self::Certificates, Self::Cni, Self::Pressure];
+    pub const ALL: [Self; 8] =
+        [Self::Units, Self::Journal, Self::Kubelet, Self::Certificates, Self::Cni, Self::Pressure, Self::KubeProxy, Self::Health];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -159,6 +175,8 @@ impl Domain {
             Self::Certificates => "certificates",
             Self::Cni => "cni",
             Self::Pressure => "pressure",
+            Self::KubeProxy => "kube-proxy",
+            Self::Health => "health",
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::facts::{Blind, Units};
 pub use files::from_files;
 use session::{End, Session, Watches};
+pub(super) use watch::jittered;
 pub use watch::watch;
 
 pub(super) use crate::facts::units::KNOWN;

@@ -24,7 +24,7 @@ use crate::finding::Severity;
 use crate::history::{History, Since};
 use crate::listen;
 use crate::observe::board::Board;
-use crate::observe::files_watch::{FilesWatch, changed, directories};
+use crate::observe::files_watch::{CONFIGURING, FilesWatch, changed, directories};
 use crate::observe::host::Host;
 use crate::observe::look::Look;
 use crate::observe::{self, journal, units};
@@ -137,7 +137,7 @@ async fn files(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
         if let Err(error) = &watch {
             tracing::warn!("no inotify ({error}): changed files are seen at the next resync only; raise fs.inotify.max_user_instances");
         }
-        let kubelet_unit = board.read(kubelet_unit);
+        let units = board.read(configuring_units);
         look_at_files(&mut looks, &host, &config, &board).await;
         let wanted = board.read(directories);
         if wanted != watched {
@@ -151,22 +151,21 @@ async fn files(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
         again = false;
         tokio::select! {
             () = changed(watch.as_ref().ok()) => sleep(FILES_BURST).await,
-            () = unit_changed(&board, kubelet_unit) => {}
+            () = unit_changed(&board, units) => {}
             () = sleep(jittered(config.intervals.resync)) => {}
         }
     }
 }
 
-/// What of the units decides how the kubelet is configured: its unit without what changes as it runs.
-fn kubelet_unit(facts: &Facts) -> Option<Unit> {
-    let unit = facts.units.known()?.get("kubelet.service")?.clone();
-    let active = unit.active.map(|active| Active { main_pid: active.main_pid, ..Active::default() });
-    Some(Unit { active, ..unit })
+/// What of the units decides how the kubelet and a control plane that runs as units are configured: without what changes as they run.
+fn configuring_units(facts: &Facts) -> Vec<Unit> {
+    let units = facts.units.known().into_iter().flat_map(|units| CONFIGURING.iter().filter_map(|name| units.get(name)));
+    units.cloned().map(|unit| Unit { active: unit.active.as_ref().map(|active| Active { main_pid: active.main_pid, ..Active::default() }), ..unit }).collect()
 }
 
-async fn unit_changed(board: &Board, before: Option<Unit>) {
+async fn unit_changed(board: &Board, before: Vec<Unit>) {
     let mut news = board.news();
-    while board.read(kubelet_unit) == before && news.changed().await.is_ok() {}
+    while board.read(configuring_units) == before && news.changed().await.is_ok() {}
 }
 
 /// What is read from files; each look can hang without the others.
@@ -212,8 +211,9 @@ async fn look_at_cni(look: &mut Look<(Result<Cni, Blind>, Duration)>, host: &Arc
 
 async fn look_at_certificates(look: &mut Look<(Certificates, Duration)>, host: &Arc<Host>, config: &Arc<Config>, board: &Board, kubelet: Option<Kubelet>) {
     let (at, config) = (Arc::clone(host), Arc::clone(config));
+    let units = board.read(|facts| facts.units.clone());
     let seen = match kubelet {
-        Some(kubelet) => look.at(move || timed(|| observe::certificates::observe(&at, &kubelet, &config.certificates.paths))).await,
+        Some(kubelet) => look.at(move || timed(|| observe::certificates::observe(&at, &kubelet, &units, &config.certificates.paths))).await,
         None => Err(Blind::new("which certificates are in use is in the kubelet's configuration, which cannot be seen")),
     };
     match seen {

@@ -63,11 +63,18 @@ impl Disk {
         fs::set_permissions(self.path(path), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
+    /// Lays a recorded disk, or a part of it, over this one.
+    fn unpack(&self, tree: &str, parts: &[&str]) {
+        let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/trees/{tree}.tar.gz"));
+        assert!(std::process::Command::new("tar").arg("xzf").arg(tree).arg("-C").arg(&self.0).args(parts).status().unwrap().success());
+    }
+
     fn observe(&self, paths: &[&str]) -> Facts {
         let host = Host::open(&self.0).unwrap();
-        let kubelet = kubelet::observe(&host, &Observed::Unknown(Blind::new("no units here")));
+        let units = Observed::Unknown(Blind::new("no units here"));
+        let kubelet = kubelet::observe(&host, &units);
         let paths: Vec<_> = paths.iter().map(|path| (*path).to_owned()).collect();
-        let certificates = certificates::observe(&host, &kubelet, &paths);
+        let certificates = certificates::observe(&host, &kubelet, &units, &paths);
         let name = Some(Sourced::new("node1".to_owned(), "--node-name"));
         let node = Node { name, root: "/".to_owned(), signs: vec!["/var/lib/kubelet".to_owned()], ..Node::default() };
         let mut facts = Facts::unobserved(NOW.parse().unwrap(), node);
@@ -634,9 +641,7 @@ fn a_key_is_compared_by_its_public_half_in_every_kind() {
 #[test]
 fn an_rsa_key_beside_its_certificate_is_compared() {
     let disk = Disk::new();
-    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/trees/kubeadm-control-plane-healthy.tar.gz");
-    let unpacked = std::process::Command::new("tar").arg("xzf").arg(tree).arg("-C").arg(&disk.0).status().unwrap();
-    assert!(unpacked.success());
+    disk.unpack("kubeadm-control-plane-healthy", &[]);
     let check = |file: &str, expected: bool| {
         let facts = disk.observe(&[]);
         let key = place(&facts, file).key.as_ref().unwrap_or_else(|| panic!("{file} has a key"));
@@ -735,8 +740,12 @@ fn an_api_servers_certificate_names_what_it_is_called_by() {
 #[test]
 fn a_control_plane_whose_certificates_have_all_expired_gets_one_answer() {
     let disk = Disk::new();
-    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/trees/kubeadm-control-plane-expired.tar.gz");
-    assert!(std::process::Command::new("tar").arg("xzf").arg(tree).arg("-C").arg(&disk.0).status().unwrap().success());
+    disk.unpack("kubeadm-control-plane-expired", &[]);
+    let leftover = disk.observe(&[]);
+    assert!(places(&leftover).len() > 12);
+    assert!(!places(&leftover).iter().any(|place| place.in_use && place.path.contains("/pki/etcd/")), "without a manifest nothing of kubeadm's is in use");
+    assert_eq!(judged(&leftover), ["certificate-expired /etc/kubernetes/kubelet.conf"]);
+    disk.unpack("kubeadm-control-plane-healthy", &["./etc/kubernetes/manifests"]);
     let report = diagnose(&disk.observe(&[]), &Config::default());
     assert_eq!(findings(&report), ["certificate-expired /etc/kubernetes/kubelet.conf"]);
     let finding = report.findings.iter().find(|finding| finding.code == "certificate-expired").unwrap();

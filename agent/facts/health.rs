@@ -38,7 +38,10 @@ pub struct Endpoint {
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
     /// It answered with this status, and these words (the first line, at most [`Answer::MOST`] bytes).
-    Http { status: u16, body: String },
+    Http {
+        status: u16,
+        body: String,
+    },
     /// It answered with something else than HTTP, or hung up.
     NotHttp(String),
     Refused,
@@ -88,19 +91,41 @@ pub enum Reach {
     /// Connections of this node to it stand, and what was sent on them was acknowledged. It was not asked.
     Connected,
     /// It was asked, and its certificate is one that a client with this kubeconfig trusts.
-    Answered { address: SocketAddr },
-    Refused { address: SocketAddr },
+    Answered {
+        address: SocketAddr,
+    },
+    Refused {
+        address: SocketAddr,
+    },
     /// No connection within so many seconds.
-    NoConnection { address: SocketAddr, seconds: u64 },
+    NoConnection {
+        address: SocketAddr,
+        seconds: u64,
+    },
     /// It took the connection and did not begin TLS for so many seconds.
-    Silent { address: SocketAddr, seconds: u64 },
-    NoRoute { address: SocketAddr, error: String },
+    Silent {
+        address: SocketAddr,
+        seconds: u64,
+    },
+    NoRoute {
+        address: SocketAddr,
+        error: String,
+    },
     /// Its name has no address; what the node's resolver said.
-    Unresolved { error: String },
+    Unresolved {
+        error: String,
+    },
     /// It presents a certificate that a client with this kubeconfig does not trust; why.
-    Untrusted { address: SocketAddr, error: String, issuer: String },
+    Untrusted {
+        address: SocketAddr,
+        error: String,
+        issuer: String,
+    },
     /// What answers is no TLS server.
-    NotTls { address: SocketAddr, error: String },
+    NotTls {
+        address: SocketAddr,
+        error: String,
+    },
 }
 
 impl Reach {

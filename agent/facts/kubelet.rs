@@ -66,6 +66,9 @@ pub struct Kubelet {
     /// `tlsCertFile`, if set: the serving certificate is this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_cert_file: Option<Sourced<String>>,
+    /// `tlsPrivateKeyFile`, if set: that certificate's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_private_key_file: Option<Sourced<String>>,
     /// `imageGCHighThresholdPercent`: disk usage at which images are removed.
     pub image_gc_high_threshold_percent: Sourced<u8>,
     /// `imageGCLowThresholdPercent`: disk usage down to which images are removed.

@@ -49,7 +49,7 @@ pub async fn round(host: &Host, config: &Config, signals: &[(&'static str, &'sta
     facts.node = node::observe(host, config.node_name.clone(), Some(&kubelet));
     timed(Domain::Kubelet, start);
     let start = Instant::now();
-    facts.certificates = Observed::Known(certificates::observe(host, &kubelet, &config.certificates.paths));
+    facts.certificates = Observed::Known(certificates::observe(host, &kubelet, &facts.units, &config.certificates.paths));
     timed(Domain::Certificates, start);
     let start = Instant::now();
     facts.cni = cni::observe(host, Some(&kubelet), &facts.units).into();

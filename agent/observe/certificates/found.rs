@@ -68,7 +68,7 @@ impl Found<'_> {
             Some(Held::Inline(entry, ders)) => {
                 let state = ders.as_ref().map_or_else(|why| PlaceState::Invalid(why.clone()), |ders| judge(ders, wanted.role, wanted.authority));
                 let key = ders.as_ref().ok().and_then(|ders| key::look(self.host, key, kubeconfig, ders.first()?));
-                self.add(Place { entry: Some(entry.clone()), key, ..place(kubeconfig, wanted.role, state) });
+                self.add(Place { entry: Some(entry.clone()), key, in_use: wanted.in_use, named_by: wanted.named_by, ..place(kubeconfig, wanted.role, state) });
             }
             Some(Held::File { path, named_by }) => self.file(Wanted { path, named_by: Some(named_by.clone()), key: key.clone(), ..wanted }),
             None => {}

@@ -81,7 +81,10 @@ mod tests {
     fn what_is_no_http_is_told_and_the_rest_is_cut() {
         assert_eq!(answer(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), Answer::Http { status: 200, body: "ok".to_owned() });
         assert_eq!(answer(b"HTTP/1.0 500 Oh\r\n\r\nno\x1b[0m\nmore"), Answer::Http { status: 500, body: "no[0m".to_owned() });
-        assert_eq!(answer(b"HTTP/1.1 503 X\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhung\r\n0\r\n\r\n"), Answer::Http { status: 503, body: "hung".to_owned() });
+        assert_eq!(
+            answer(b"HTTP/1.1 503 X\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhung\r\n0\r\n\r\n"),
+            Answer::Http { status: 503, body: "hung".to_owned() }
+        );
         assert!(matches!(answer(b"SSH-2.0-OpenSSH_9.2\r\n"), Answer::NotHttp(_)));
         assert!(matches!(answer(b""), Answer::NotHttp(_)));
         assert!(matches!(answer(b"HTTP/1.\xff\xff\xff\xff"), Answer::NotHttp(_)));

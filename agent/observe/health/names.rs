@@ -221,15 +221,20 @@ mod tests {
         let good = server(0, records, 2).await;
         let Named::Addresses(found) = resolver("", vec![good]).resolve("api.example.com").await else { panic!("it has an address") };
         assert_eq!(found, ["192.0.2.1".parse::<IpAddr>().unwrap()]);
-        for (address, told) in
-            [(server(3, b"", 0).await, "no such host"), (server(2, b"", 0).await, "server failure"), (server(0, b"", 0).await, "has no address"), (server(0, b"\xc0", 1).await, "makes no sense")]
-        {
+        for (address, told) in [
+            (server(3, b"", 0).await, "no such host"),
+            (server(2, b"", 0).await, "server failure"),
+            (server(0, b"", 0).await, "has no address"),
+            (server(0, b"\xc0", 1).await, "makes no sense"),
+        ] {
             let Named::Nothing(why) = resolver("", vec![address]).resolve("api.example.com").await else { panic!("{told}") };
             assert!(why.contains(told), "{why}");
         }
         // Who does not answer is passed over.
         let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let Named::Addresses(_) = resolver("", vec![silent.local_addr().unwrap(), good]).resolve("api.example.com").await else { panic!("the second one knows") };
+        let Named::Addresses(_) = resolver("", vec![silent.local_addr().unwrap(), good]).resolve("api.example.com").await else {
+            panic!("the second one knows")
+        };
         let Named::Nothing(why) = resolver("", vec![good]).resolve(&"long.".repeat(60)).await else { panic!("too long") };
         assert!(why.contains("no name"), "{why}");
     }

@@ -63,6 +63,9 @@ mod tests {
     fn ours_is_our_own() {
         let host = Host::open("/".as_ref()).unwrap();
         assert_eq!(addresses(&host, "/proc/self/net").unwrap(), addresses(&host, "/proc/thread-self/net").unwrap());
-        assert_eq!(local("Main:\n  |-- 127.0.0.0\n     /8 host LOCAL\n  |-- 192.0.2.7\n     /32 host LOCAL\n  |-- 192.0.2.255\n     /32 link BROADCAST\n"), "127.0.0.0 192.0.2.7");
+        assert_eq!(
+            local("Main:\n  |-- 127.0.0.0\n     /8 host LOCAL\n  |-- 192.0.2.7\n     /32 host LOCAL\n  |-- 192.0.2.255\n     /32 link BROADCAST\n"),
+            "127.0.0.0 192.0.2.7"
+        );
     }
 }

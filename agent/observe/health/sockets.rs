@@ -187,7 +187,8 @@ mod tests {
 
     #[test]
     fn rows_of_proc_net_tcp() {
-        let listens = row("   0: 0100007F:2808 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 43690 1 0000000000000000 100 0 0 10 0").unwrap();
+        let listens =
+            row("   0: 0100007F:2808 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 43690 1 0000000000000000 100 0 0 10 0").unwrap();
         assert_eq!((listens.local_port, listens.listens, listens.established, listens.inode), (10_248, true, false, 43_690));
         let stands = "   1: 0A00000A:9C40 010200C0:192B 01 00000000:00000000 02:000003E8 00000000     0        0 7 2 0 20 4 30 10 -1";
         assert_eq!(row(stands).unwrap().remote, "192.0.2.1:6443".parse().unwrap());
@@ -195,7 +196,8 @@ mod tests {
         assert!(Sockets(vec![row(stands).unwrap()]).connected_to(&server));
         let stalled = stands.replace("02:000003E8 00000000", "01:000003E8 00000005");
         assert!(!Sockets(vec![row(&stalled).unwrap()]).connected_to(&server), "what was sent is not acknowledged");
-        let six = "   1: 00000000000000000000000000000000:280A 0000000000000000FFFF0000010200C0:192B 01 00000000:00000000 00:00000000 00000000     0        0 7 1 0";
+        let six =
+            "   1: 00000000000000000000000000000000:280A 0000000000000000FFFF0000010200C0:192B 01 00000000:00000000 00:00000000 00000000     0        0 7 1 0";
         assert_eq!(row(six).unwrap().remote, "192.0.2.1:6443".parse().unwrap(), "IPv4 in IPv6");
         assert_eq!(row("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"), None);
     }

@@ -171,18 +171,23 @@ impl Reader {
         file.data(&mut self.cache, &mut self.unpack, offset, limit, out)
     }
 
-    /// The first value of a field, found from the entry's end, where what is its own lies; `FIELD=` is cut off.
+    /// The first value of a field, as `sd_journal_get_data()` gives it; `FIELD=` is cut off.
+    pub fn first(&mut self, file: usize, entry: &Entry, name: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
+        entry.items.iter().any(|offset| self.value_at(file, *offset, name, limit, out))
+    }
+
+    /// The last value of a field, which is sooner found: what is an entry's own lies at its end. `FIELD=` is cut off.
     pub fn value(&mut self, file: usize, entry: &Entry, name: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
+        entry.items.iter().rev().any(|offset| self.value_at(file, *offset, name, limit, out))
+    }
+
+    fn value_at(&mut self, file: usize, offset: u64, name: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
         let Some(file) = self.files.get(file) else { return false };
-        for offset in entry.items.iter().rev() {
-            match file.data_if(&mut self.cache, &mut self.unpack, *offset, name, limit, out) {
-                Ok(true) => {
-                    out.drain(..name.len());
-                    return true;
-                }
-                Ok(false) => {}
-                Err(_) => self.damaged += 1,
-            }
+        let found = file.data_if(&mut self.cache, &mut self.unpack, offset, name, limit.saturating_add(name.len()), out);
+        self.damaged += u64::from(found.is_err());
+        if matches!(found, Ok(true)) {
+            out.drain(..name.len());
+            return true;
         }
         false
     }

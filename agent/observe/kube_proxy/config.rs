@@ -12,8 +12,7 @@ const KIND: &str = "KubeProxyConfiguration";
 const MODES: [&str; 5] = ["", "iptables", "ipvs", "nftables", "userspace"];
 const LOCAL_MODES: [&str; 5] = ["", "ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"];
 /// Fields that are texts, and those that are mappings.
-const TEXTS: [&str; 8] =
-    ["bindAddress", "healthzBindAddress", "metricsBindAddress", "clusterCIDR", "hostnameOverride", "mode", "detectLocalMode", "portRange"];
+const TEXTS: [&str; 8] = ["bindAddress", "healthzBindAddress", "metricsBindAddress", "clusterCIDR", "hostnameOverride", "mode", "detectLocalMode", "portRange"];
 const MAPPINGS: [&str; 6] = ["clientConnection", "iptables", "ipvs", "nftables", "conntrack", "detectLocal"];
 
 /// Everything that kube-proxy would refuse, in the order of the file's checks.

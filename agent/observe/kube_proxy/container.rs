@@ -78,7 +78,11 @@ mod tests {
         assert_eq!(of("/var/lib/kube-proxy/config.conf"), "/var/lib/kubelet/pods/UID/volumes/kubernetes.io~configmap/kube-proxy/config.conf");
         assert_eq!(of("/lib/modules/6.1/modules.dep"), "/lib/modules/6.1/modules.dep");
         assert_eq!(of("/var/lib/kube-proxyX"), "/run/containerd/io.containerd.runtime.v2.task/k8s.io/abc/rootfs/var/lib/kube-proxyX");
-        assert_eq!(translate(&table(NODE), &table(NODE), "/etc/kubernetes/kube-proxy.conf").unwrap(), "/etc/kubernetes/kube-proxy.conf", "a unit has the node's mounts");
+        assert_eq!(
+            translate(&table(NODE), &table(NODE), "/etc/kubernetes/kube-proxy.conf").unwrap(),
+            "/etc/kubernetes/kube-proxy.conf",
+            "a unit has the node's mounts"
+        );
         assert_eq!(translate(&table("1 1 0:99 / / rw - tmpfs x rw\n"), &table(NODE), "/a"), None);
     }
 

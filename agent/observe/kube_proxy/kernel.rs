@@ -33,7 +33,8 @@ pub(super) fn observe(host: &Host, mode: &str) -> Kernel {
         .collect();
     // Both runtimes keep layers on it, unless told otherwise; it is a file system, which the kernel lists when it is there.
     let filesystems = host.read_text("/proc/filesystems", LIMIT).unwrap_or_default();
-    let overlay = if filesystems.lines().any(|line| line.ends_with("\toverlay")) { Some(Observed::Known(Module::Present)) } else { files.module(host, "overlay", "") };
+    let overlay =
+        if filesystems.lines().any(|line| line.ends_with("\toverlay")) { Some(Observed::Known(Module::Present)) } else { files.module(host, "overlay", "") };
     modules.extend(overlay.map(|overlay| ("overlay".to_owned(), overlay)));
     Kernel { modules, bridge_netfilter: bridge_netfilter(host).into() }
 }

@@ -231,11 +231,15 @@ fn configured(place: &Place<'_>, started: &Started, is_pod: bool) -> (KubeProxy,
         hostname_override: started.flag("hostname-override"),
         healthz_bind_address: started.flag("healthz-bind-address").unwrap_or_else(|| Sourced::default_value(HEALTHZ.to_owned())),
         metrics_bind_address: started.flag("metrics-bind-address").unwrap_or_else(|| Sourced::default_value(METRICS.to_owned())),
-        kernel: crate::facts::kube_proxy::Kernel { modules: Vec::new(), bridge_netfilter: Observed::Unknown(Blind::new("what runs: this is a disk, and only its unit files were read")) },
+        kernel: crate::facts::kube_proxy::Kernel {
+            modules: Vec::new(),
+            bridge_netfilter: Observed::Unknown(Blind::new("what runs: this is a disk, and only its unit files were read")),
+        },
     };
     let kubeadm = || Sourced::default_value(format!("{KUBEADM}/config.conf"));
     // Of a pod without a process, kubeadm's path, if the ConfigMap is there.
-    let guessed = || (is_pod && place.pid.is_none()).then(kubeadm).filter(|path| place.on_node(&path.value).is_ok_and(|file| place.host.exists(&file).unwrap_or(false)));
+    let guessed =
+        || (is_pod && place.pid.is_none()).then(kubeadm).filter(|path| place.on_node(&path.value).is_ok_and(|file| place.host.exists(&file).unwrap_or(false)));
     let Some(path) = started.flag("config").or_else(guessed).filter(|path| !path.value.contains('$')) else {
         found.kubeconfig = started.flag("kubeconfig").map(|path| kubeconfig(place, path));
         return (found, None);
@@ -407,7 +411,8 @@ fn watched(seen: &KubeProxy) -> BTreeSet<String> {
     let config = seen.config.as_ref().map(|file| seen.config_on_node.as_deref().unwrap_or(&file.path.value));
     let kubeconfig = seen.kubeconfig.as_ref().map(|kubeconfig| kubeconfig.file.path.value.as_str());
     let dirs = config.into_iter().chain(kubeconfig).filter_map(|file| Some(file.rsplit_once('/')?.0.to_owned()));
-    let logs = if seen.runs() { Vec::new() } else { std::iter::once(POD_LOGS.to_owned()).chain(seen.pod_logs.iter().map(|logs| format!("{logs}/{NAME}"))).collect() };
+    let logs =
+        if seen.runs() { Vec::new() } else { std::iter::once(POD_LOGS.to_owned()).chain(seen.pod_logs.iter().map(|logs| format!("{logs}/{NAME}"))).collect() };
     dirs.chain(logs).filter(|dir| dir.starts_with('/')).collect()
 }
 

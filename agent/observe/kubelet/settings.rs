@@ -48,6 +48,7 @@ pub(super) fn kubelet(settings: &Settings, command_line_source: String) -> Kubel
         rotate_certificates: settings.bool("rotate-certificates", "rotateCertificates").unwrap_or_else(|| Sourced::default_value(false)),
         server_tls_bootstrap: settings.bool("rotate-server-certificates", "serverTLSBootstrap").unwrap_or_else(|| Sourced::default_value(false)),
         tls_cert_file: text("tls-cert-file", &["tlsCertFile"]),
+        tls_private_key_file: text("tls-private-key-file", &["tlsPrivateKeyFile"]),
         image_gc_high_threshold_percent: settings.number("image-gc-high-threshold", "imageGCHighThresholdPercent", 85),
         image_gc_low_threshold_percent: settings.number("image-gc-low-threshold", "imageGCLowThresholdPercent", 80),
         eviction_hard: settings.eviction_hard(),

@@ -33,7 +33,20 @@ pub struct Config {
     pub units: Units,
     pub runtime: Runtime,
     pub pressure: Pressure,
+    /// Who may be asked over the network.
+    pub probes: Probes,
     pub intervals: Intervals,
+}
+
+/// Who is asked over the network whether he answers. Nothing but what the node's own configuration names ever is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probes {
+    /// The kubelet and kube-proxy on this node, and the API server.
+    All,
+    /// Loopback addresses alone.
+    Loopback,
+    /// Nobody.
+    None,
 }
 
 /// What the daemon writes to stderr.
@@ -114,6 +127,7 @@ impl Default for Config {
             units: Units::default(),
             runtime: Runtime { ask: true },
             pressure: Pressure { forecast: Duration::from_hours(4) },
+            probes: Probes::All,
             intervals: Intervals { resync: Duration::from_mins(5), pressure: Duration::from_secs(10) },
         }
     }
@@ -218,6 +232,26 @@ pub const SETTINGS: &[Setting] = &[
         expected: "a duration of 30m to 24h, as 4h",
         set: |config, value| value.span(1800, 86_400).map(|span| config.pressure.forecast = span),
         get: |config| Value::text(show_duration(config.pressure.forecast)),
+    },
+    Setting {
+        key: "probes",
+        expected: "all, loopback or none",
+        set: |config, value| {
+            config.probes = match value.scalar()? {
+                "all" => Probes::All,
+                "loopback" => Probes::Loopback,
+                "none" => Probes::None,
+                _ => return None,
+            };
+            Some(())
+        },
+        get: |config| {
+            Value::text(match config.probes {
+                Probes::All => "all",
+                Probes::Loopback => "loopback",
+                Probes::None => "none",
+            })
+        },
     },
     Setting {
         key: "intervals.resync",

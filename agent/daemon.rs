@@ -25,7 +25,7 @@ use crate::history::{History, Since};
 use crate::listen;
 use crate::observe::board::Board;
 use crate::observe::certificates::Schedule;
-use crate::observe::files_watch::{CONFIGURING, FilesWatch, directories};
+use crate::observe::files_watch::{CONFIGURING, FilesWatch, changed, directories};
 use crate::observe::host::Host;
 use crate::observe::look::Look;
 use crate::observe::{self, journal, units};
@@ -127,6 +127,10 @@ fn supervise(tasks: &mut JoinSet<&'static str>, host: &Arc<Host>, config: &Arc<C
     if let Some(board) = live {
         tasks.spawn(named("the observer of servers", servers(board)));
     }
+    let (host, config, board) = own();
+    tasks.spawn(named("the observer of kube-proxy", observe::kube_proxy::watch(host, config, board)));
+    let (host, config, board) = own();
+    tasks.spawn(named("the observer of health", observe::health::watch(host, config, board)));
 }
 
 /// Kubelet configuration, certificates and CNI: read again when a file changes, when the kubelet's unit does, or after the resync.
@@ -157,13 +161,6 @@ async fn files(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
             () = unit_changed(&board, units) => {}
             () = sleep(jittered(config.intervals.resync)) => {}
         }
-    }
-}
-
-async fn changed(watch: Option<&FilesWatch>) {
-    match watch {
-        Some(watch) => watch.changed().await,
-        None => std::future::pending().await,
     }
 }
 

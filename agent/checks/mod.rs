@@ -4,6 +4,13 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod api_server_endpoint_mismatch;
+pub mod api_server_name_unresolvable;
+pub mod api_server_not_running;
+pub mod api_server_refused;
+pub mod api_server_unauthorized;
+pub mod api_server_unreachable;
+pub mod api_server_untrusted;
+pub mod bridge_netfilter_off;
 mod certificate;
 pub mod certificate_address_missing;
 pub mod certificate_embedded_stale;
@@ -41,12 +48,21 @@ pub mod file_handles_exhausting;
 pub mod filesystem_read_only;
 mod filling;
 mod forecast;
+mod health;
 pub mod inode_pressure;
 pub mod inodes_filling;
 pub mod io_stalled;
 pub mod ip_forwarding_off;
 pub mod journal_unreadable;
 pub mod journal_volatile;
+pub mod kernel_module_missing;
+mod kube_proxy;
+pub mod kube_proxy_config_invalid;
+pub mod kube_proxy_config_missing;
+pub mod kube_proxy_node_name_mismatch;
+pub mod kube_proxy_not_running;
+pub mod kube_proxy_port_in_use;
+pub mod kube_proxy_unhealthy;
 mod kubelet;
 pub mod kubelet_client_ca_missing;
 pub mod kubelet_config_exposed;
@@ -60,6 +76,7 @@ pub mod kubelet_pleg_unhealthy;
 pub mod kubelet_port_in_use;
 pub mod kubelet_reservation_exceeds_capacity;
 pub mod kubelet_swap_blocks;
+pub mod kubelet_unhealthy;
 mod log;
 pub mod memory_draining;
 pub mod memory_pressure;
@@ -113,7 +130,14 @@ pub const ALL: &[&Check] = &[
     &kubelet_flag_unknown::CHECK,
     &kubelet_pleg_unhealthy::CHECK,
     &kubelet_port_in_use::CHECK,
+    &kubelet_unhealthy::CHECK,
     &api_server_endpoint_mismatch::CHECK,
+    &api_server_not_running::CHECK,
+    &api_server_refused::CHECK,
+    &api_server_unreachable::CHECK,
+    &api_server_name_unresolvable::CHECK,
+    &api_server_untrusted::CHECK,
+    &api_server_unauthorized::CHECK,
     &kubelet_reservation_exceeds_capacity::CHECK,
     &kubelet_swap_blocks::CHECK,
     &swap_enabled::CHECK,
@@ -161,7 +185,15 @@ pub const ALL: &[&Check] = &[
     &file_handles_exhausting::CHECK,
     &conntrack_full::CHECK,
     &conntrack_filling::CHECK,
+    &kube_proxy_not_running::CHECK,
+    &kube_proxy_config_missing::CHECK,
+    &kube_proxy_config_invalid::CHECK,
+    &kube_proxy_unhealthy::CHECK,
+    &kube_proxy_port_in_use::CHECK,
+    &kube_proxy_node_name_mismatch::CHECK,
+    &kernel_module_missing::CHECK,
     &ip_forwarding_off::CHECK,
+    &bridge_netfilter_off::CHECK,
     &oom_kill_system::CHECK,
     &oom_kill::CHECK,
     &sandbox_image_missing::CHECK,

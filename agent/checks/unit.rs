@@ -50,6 +50,8 @@ pub(super) static STOPS_A_UNIT: &[&Check] = units_that_do_not_run![
     super::disk_pressure::CHECK,
     super::inode_pressure::CHECK,
     super::pid_pressure::CHECK,
+    super::kube_proxy_config_missing::CHECK,
+    super::kube_proxy_config_invalid::CHECK,
 ];
 
 const KUBELET: &str = "kubelet.service";

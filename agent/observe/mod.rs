@@ -8,8 +8,10 @@ pub mod certificates;
 pub mod cni;
 pub mod cri;
 pub mod files_watch;
+pub mod health;
 pub mod host;
 pub mod journal;
+pub mod kube_proxy;
 mod kubeconfig;
 pub mod kubelet;
 pub mod look;
@@ -63,7 +65,13 @@ pub async fn round(host: &Host, config: &Config, signals: &[(&'static str, &'sta
     let start = Instant::now();
     facts.pressure = Observed::Known(pressure::observe(host, &kubelet, &facts.units, &pressure::Probe::default()));
     timed(Domain::Pressure, start);
+    let start = Instant::now();
+    facts.kube_proxy = Observed::Known(kube_proxy::observe(host, Some(&kubelet), &facts.units));
+    timed(Domain::KubeProxy, start);
     facts.kubelet = Observed::Known(kubelet);
+    let start = Instant::now();
+    facts.health = health::observe(&std::sync::Arc::new(host.clone()), config, &facts).await.into();
+    timed(Domain::Health, start);
     facts.observed = observed;
     facts
 }

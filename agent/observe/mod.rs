@@ -52,7 +52,7 @@ pub async fn round(host: &Host, config: &Config, signals: &[(&'static str, &'sta
     facts.cni = cni::observe(host, Some(&kubelet), &facts.units).into();
     timed(Domain::Cni, start);
     let start = Instant::now();
-    facts.pressure = Observed::Known(pressure::observe(host, &kubelet, &facts.units, &pressure::Probe::default()));
+    facts.pressure = Observed::Known(pressure::observe(host, &kubelet, &facts.units, &pressure::Probe::new(config.pressure.clone())));
     timed(Domain::Pressure, start);
     facts.kubelet = Observed::Known(kubelet);
     facts.observed = observed;

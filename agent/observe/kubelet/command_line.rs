@@ -64,7 +64,7 @@ const DEFAULTS: [(&str, &[(&str, &str)]); 5] = [
 ];
 
 /// The flags whose values are kept; none of them carries a secret (`cmd/kubelet/app/options/options.go`).
-const KEPT: [&str; 31] = [
+const KEPT: [&str; 33] = [
     "address",
     "bootstrap-kubeconfig",
     "cert-dir",
@@ -76,6 +76,8 @@ const KEPT: [&str; 31] = [
     "config-dir",
     "container-runtime-endpoint",
     "eviction-hard",
+    "eviction-minimum-reclaim",
+    "eviction-pressure-transition-period",
     "eviction-soft",
     "eviction-soft-grace-period",
     "hostname-override",

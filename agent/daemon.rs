@@ -274,7 +274,7 @@ fn timed<T>(look: impl FnOnce() -> T) -> (T, Duration) {
 /// The kubelet's own rhythm is 10 s (`pkg/kubelet/kubelet.go` `evictionMonitoringPeriod`).
 async fn pressure(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
     let mut look = Look::new(LOOK);
-    let probe = Arc::new(observe::pressure::Probe::default());
+    let probe = Arc::new(observe::pressure::Probe::new(config.pressure.clone()));
     let mut news = board.news();
     // Which file systems to measure is in the kubelet's configuration.
     while board.read(|facts| !facts.observed.contains_key(&Domain::Kubelet)) && news.changed().await.is_ok() {}

@@ -43,6 +43,7 @@ pub mod conntrack_full;
 pub mod cpu_starved;
 pub mod disk_filling;
 pub mod disk_pressure;
+pub mod disk_pressure_soft;
 pub mod dns_forwarding_loop;
 pub mod file_handles_exhausting;
 pub mod filesystem_read_only;
@@ -50,7 +51,9 @@ mod filling;
 mod forecast;
 mod health;
 pub mod inode_pressure;
+pub mod inode_pressure_soft;
 pub mod inodes_filling;
+pub mod inotify_exhausting;
 pub mod io_stalled;
 pub mod ip_forwarding_off;
 pub mod journal_unreadable;
@@ -89,10 +92,13 @@ mod oom;
 pub mod oom_kill;
 pub mod oom_kill_system;
 pub mod pid_pressure;
+pub mod pid_pressure_soft;
 mod pressure;
+pub mod pressure_lifting;
 pub mod resolv_conf_missing;
 pub mod resolv_conf_truncated;
 pub mod sandbox_image_missing;
+mod soft;
 mod stall;
 pub mod static_pod_path_missing;
 pub mod swap_enabled;
@@ -106,6 +112,7 @@ pub mod unit_masked;
 pub mod unit_missing;
 pub mod unit_needs_daemon_reload;
 pub mod unit_stuck;
+pub mod zombies_piling_up;
 
 use crate::finding::{Check, Signal};
 
@@ -179,10 +186,16 @@ pub const ALL: &[&Check] = &[
     &inodes_filling::CHECK,
     &memory_draining::CHECK,
     &memory_pressure_soft::CHECK,
+    &disk_pressure_soft::CHECK,
+    &inode_pressure_soft::CHECK,
+    &pid_pressure_soft::CHECK,
+    &pressure_lifting::CHECK,
     &memory_stalled::CHECK,
     &io_stalled::CHECK,
     &cpu_starved::CHECK,
     &file_handles_exhausting::CHECK,
+    &inotify_exhausting::CHECK,
+    &zombies_piling_up::CHECK,
     &conntrack_full::CHECK,
     &conntrack_filling::CHECK,
     &kube_proxy_not_running::CHECK,

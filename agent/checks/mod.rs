@@ -20,6 +20,7 @@ pub mod certificate_untrusted_issuer;
 pub mod certificate_wrong_group;
 pub mod certificate_wrong_usage;
 pub mod certificate_wrong_user;
+pub mod cgroup_driver_mismatch;
 pub mod cgroup_v1_refused;
 mod cni;
 pub mod cni_config_ambiguous;
@@ -74,6 +75,12 @@ pub mod pid_pressure;
 mod pressure;
 pub mod resolv_conf_missing;
 pub mod resolv_conf_truncated;
+mod runtime;
+pub mod runtime_config_invalid;
+pub mod runtime_cri_missing;
+pub mod runtime_endpoint_mismatch;
+pub mod runtime_socket_missing;
+pub mod runtime_unresponsive;
 pub mod sandbox_image_missing;
 mod stall;
 pub mod static_pod_path_missing;
@@ -116,6 +123,7 @@ pub const ALL: &[&Check] = &[
     &kubelet_reservation_exceeds_capacity::CHECK,
     &kubelet_swap_blocks::CHECK,
     &swap_enabled::CHECK,
+    &cgroup_driver_mismatch::CHECK,
     &cgroup_v1_refused::CHECK,
     &node_name_mismatch::CHECK,
     &static_pod_path_missing::CHECK,
@@ -162,6 +170,11 @@ pub const ALL: &[&Check] = &[
     &ip_forwarding_off::CHECK,
     &oom_kill_system::CHECK,
     &oom_kill::CHECK,
+    &runtime_config_invalid::CHECK,
+    &runtime_cri_missing::CHECK,
+    &runtime_endpoint_mismatch::CHECK,
+    &runtime_socket_missing::CHECK,
+    &runtime_unresponsive::CHECK,
     &sandbox_image_missing::CHECK,
     &journal_unreadable::CHECK,
     &journal_volatile::CHECK,

@@ -28,6 +28,7 @@ pub mod certificate_untrusted_issuer;
 pub mod certificate_wrong_group;
 pub mod certificate_wrong_usage;
 pub mod certificate_wrong_user;
+pub mod cgroup_driver_mismatch;
 pub mod cgroup_v1_refused;
 mod cni;
 pub mod cni_config_ambiguous;
@@ -97,6 +98,12 @@ mod pressure;
 pub mod pressure_lifting;
 pub mod resolv_conf_missing;
 pub mod resolv_conf_truncated;
+mod runtime;
+pub mod runtime_config_invalid;
+pub mod runtime_cri_missing;
+pub mod runtime_endpoint_mismatch;
+pub mod runtime_socket_missing;
+pub mod runtime_unresponsive;
 pub mod sandbox_image_missing;
 mod soft;
 mod stall;
@@ -148,6 +155,7 @@ pub const ALL: &[&Check] = &[
     &kubelet_reservation_exceeds_capacity::CHECK,
     &kubelet_swap_blocks::CHECK,
     &swap_enabled::CHECK,
+    &cgroup_driver_mismatch::CHECK,
     &cgroup_v1_refused::CHECK,
     &node_name_mismatch::CHECK,
     &static_pod_path_missing::CHECK,
@@ -209,6 +217,11 @@ pub const ALL: &[&Check] = &[
     &bridge_netfilter_off::CHECK,
     &oom_kill_system::CHECK,
     &oom_kill::CHECK,
+    &runtime_config_invalid::CHECK,
+    &runtime_cri_missing::CHECK,
+    &runtime_endpoint_mismatch::CHECK,
+    &runtime_socket_missing::CHECK,
+    &runtime_unresponsive::CHECK,
     &sandbox_image_missing::CHECK,
     &journal_unreadable::CHECK,
     &journal_volatile::CHECK,

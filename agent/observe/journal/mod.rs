@@ -9,6 +9,7 @@
 pub mod cache;
 pub mod compress;
 pub mod export;
+pub mod field;
 pub mod file;
 mod find;
 pub mod follow;

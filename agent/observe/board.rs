@@ -31,6 +31,11 @@ impl Board {
         self.version.send_modify(|version| *version += 1);
     }
 
+    /// Records what is no news by itself: nobody is woken, and it is published with the next news.
+    pub fn note(&self, update: impl FnOnce(&mut Facts)) {
+        update(&mut self.lock());
+    }
+
     /// Adds to what an observer of the domain has put, and wakes who waits.
     pub fn add(&self, update: impl FnOnce(&mut Facts)) {
         update(&mut self.lock());

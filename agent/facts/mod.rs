@@ -155,7 +155,6 @@ pub enum Domain {
     Certificates,
     Cni,
     Pressure,
-    #[serde(rename = "kube-proxy")]
     KubeProxy,
     Health,
 }
@@ -174,7 +173,7 @@ impl Domain {
             Self::Certificates => "certificates",
             Self::Cni => "cni",
             Self::Pressure => "pressure",
-            Self::KubeProxy => "kube-proxy",
+            Self::KubeProxy => "kubeproxy",
             Self::Health => "health",
         }
     }

@@ -86,7 +86,7 @@ impl Targets {
         let Some(kubelet) = facts.kubelet.known().filter(|_| facts.is_kubernetes_node() && facts.node.live) else { return Self::default() };
         let kube_proxy = facts.kube_proxy.known();
         let unit = facts.units.known().and_then(|units| units.get("kubelet.service")?.active.as_ref());
-        let kube_proxy_pid = kube_proxy.and_then(|kube_proxy| Some(kube_proxy.process.known()?.as_ref()?.pid));
+        let kube_proxy_pid = kube_proxy.and_then(|kube_proxy| Some(kube_proxy.running()?.pid));
         let complaints = facts.journal.known().map(|journal| journal.signals.iter().filter(|(code, _)| code.starts_with(COMPLAINTS)));
         Self {
             kubelet: kubelet_target(kubelet),

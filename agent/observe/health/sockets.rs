@@ -162,7 +162,7 @@ fn owner(host: &Host, cgroup: &str) -> Option<Owner> {
         return Some(Owner::Pod(pod_name(host, &uid).unwrap_or(uid)));
     }
     let is_unit = |part: &&str| Path::new(part).extension().is_some_and(|kind| kind == "service" || kind == "scope");
-    cgroup.lines().filter_map(|line| line.rsplit_once(':')?.1.split('/').rfind(is_unit)).next().map(|unit| Owner::Unit(unit.to_owned()))
+    cgroup.lines().find_map(|line| line.rsplit_once(':')?.1.split('/').rfind(is_unit)).map(|unit| Owner::Unit(unit.to_owned()))
 }
 
 /// The pod's UID that stands in `/proc/PID/cgroup`.

@@ -26,6 +26,7 @@ use super::units::jittered;
 use super::yaml::{self, Node};
 use crate::config::Config;
 use crate::facts::health::Holder;
+use crate::facts::kube_proxy::Process;
 use crate::facts::kubelet::{File, FileState, Kubeconfig};
 use crate::facts::units::{EMBEDDED, Unit};
 use crate::facts::{Blind, Domain, Facts, KubeProxy, Kubelet, Observed, Sourced, Units};
@@ -53,18 +54,21 @@ pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) 
         Ok((process, others)) => (Observed::Known(process), others),
         Err(blind) => (Observed::Unknown(blind), Vec::new()),
     };
-    let running = process.known().and_then(Option::as_ref);
+    let running = process.known().and_then(Option::as_ref).cloned();
     let root_dir = kubelet.map_or("/var/lib/kubelet", |kubelet| kubelet.root_dir.value.as_str());
     let pod = pod(host, root_dir);
-    let place = Place { host, pid: running.map(|holder| holder.pid), pod_dir: pod.as_ref().map(|pod| pod.dir.as_str()) };
-    let started = running.and_then(|holder| argv(host, holder.pid)).or_else(|| as_unit(units)).unwrap_or_default();
+    let place = Place { host, pid: running.as_ref().map(|holder| holder.pid), pod_dir: pod.as_ref().map(|pod| pod.dir.as_str()) };
+    let started = running.as_ref().and_then(|holder| argv(host, holder.pid)).or_else(|| as_unit(units)).unwrap_or_default();
     let (mut found, config) = configured(&place, &started, pod.is_some());
     found.replaced_by = within(units).or_else(|| others.iter().find_map(|(of, pid)| replacement(host, of, *pid).filter(|(_, sure)| *sure).map(|(by, _)| by)));
     found.may_be_replaced_by = others.iter().filter_map(|(of, pid)| replacement(host, of, *pid).filter(|(_, sure)| !sure).map(|(by, _)| by)).collect();
     if running.is_none() {
         found.last_words = pod.as_ref().map(|pod| last_words(host, &pod.logs)).unwrap_or_default();
     }
-    found.process = process;
+    found.process = match process {
+        Observed::Known(process) => Observed::Known(process.map_or(Process::Absent, Process::Running)),
+        Observed::Unknown(blind) => Observed::Unknown(blind),
+    };
     found.pod_logs = pod.map(|pod| pod.logs);
     let mode = config.or(started.flag("proxy-mode"));
     if let Some(mode) = mode {
@@ -112,8 +116,11 @@ fn as_unit(units: &Observed<Units>) -> Option<Started> {
     Some(Started { words: unit.exec_start.clone(), source: unit.fragment_path.clone().unwrap_or_else(|| UNIT.to_owned()) })
 }
 
+/// Processes of network plugins that can do kube-proxy's work: name and pid.
+type Agents = Vec<(&'static str, u32)>;
+
 /// The process called kube-proxy, and those of network plugins that can do its work.
-fn processes(host: &Host, units: &Observed<Units>) -> Result<(Option<Holder>, Vec<(&'static str, u32)>), Blind> {
+fn processes(host: &Host, units: &Observed<Units>) -> Result<(Option<Holder>, Agents), Blind> {
     if !host.is_live() {
         return Err(Blind::new("what runs: this is a disk, and only its unit files were read"));
     }
@@ -183,13 +190,13 @@ struct Pod {
 /// By its directory of logs, `NAMESPACE_kube-proxy-…_UID`; of several, the one that the kubelet still has.
 fn pod(host: &Host, root_dir: &str) -> Option<Pod> {
     let names = host.list(POD_LOGS).ok()??;
-    let pods = names.iter().filter_map(|name| {
+    let mut pods = names.iter().filter_map(|name| {
         let (pod, uid) = name.rsplit_once('_')?;
         let (_, pod) = pod.split_once('_')?;
         (pod == NAME || pod.starts_with("kube-proxy-"))
             .then(|| Pod { dir: format!("{}/pods/{uid}", root_dir.trim_end_matches('/')), logs: format!("{POD_LOGS}/{name}") })
     });
-    pods.filter(|pod| host.exists(&pod.dir).unwrap_or(false)).last()
+    pods.rfind(|pod| host.exists(&pod.dir).unwrap_or(false))
 }
 
 /// Where its files are looked for.
@@ -219,7 +226,7 @@ impl Place<'_> {
 /// The effective configuration, by the file if there is one, else by flags (`cmd/kube-proxy/app/options.go`); and the file's mode.
 fn configured(place: &Place<'_>, started: &Started, is_pod: bool) -> (KubeProxy, Option<Sourced<String>>) {
     let mut found = KubeProxy {
-        process: Observed::Known(None),
+        process: Observed::Known(Process::Absent),
         pod_logs: None,
         last_words: Vec::new(),
         replaced_by: None,
@@ -364,7 +371,7 @@ pub async fn watch(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
         let around = board.read(Around::of);
         let (at, kubelet, units) = (Arc::clone(&host), board.read(|facts| facts.kubelet.known().cloned()), board.read(|facts| facts.units.clone()));
         let seen: Observed<KubeProxy> = look.at(move || observe(&at, kubelet.as_ref(), &units)).await.into();
-        let pid = seen.known().and_then(|seen| Some(seen.process.known()?.as_ref()?.pid));
+        let pid = seen.known().and_then(|seen| Some(seen.running()?.pid));
         let wanted = seen.known().map(watched).unwrap_or_default();
         board.put(Domain::KubeProxy, start.elapsed(), |facts| facts.kube_proxy = seen);
         if wanted != directories {

@@ -21,6 +21,7 @@ use crate::facts::{Blind, Units};
 use dial::Way;
 pub use files::from_files;
 use session::{Bars, End, Session};
+pub(super) use watch::jittered;
 pub use watch::watch;
 use watches::Watches;
 

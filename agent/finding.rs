@@ -157,6 +157,9 @@ pub struct Finding {
     pub article: String,
     /// The part of the node it is about.
     pub component: Component,
+    /// Where it is set, the subjects of the only findings that can explain this one.
+    #[serde(skip)]
+    pub hangs_on: Option<Vec<String>>,
 }
 
 /// Where it was seen, and what was seen.
@@ -190,6 +193,7 @@ impl Finding {
             stale: false,
             article: String::new(),
             component,
+            hangs_on: None,
         }
     }
 
@@ -208,6 +212,13 @@ impl Finding {
     #[must_use]
     pub fn remedy(mut self, command: impl Into<String>) -> Self {
         self.remedy.push(command.into());
+        self
+    }
+
+    /// Nothing explains it but findings of these subjects.
+    #[must_use]
+    pub fn hangs_on(mut self, subjects: Vec<String>) -> Self {
+        self.hangs_on = Some(subjects);
         self
     }
 

@@ -4,9 +4,10 @@
 //! [`Snapshot`], so that a request costs no look at the node and never waits for one.
 
 use std::fmt::Write as _;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
@@ -24,8 +25,10 @@ use crate::finding::Severity;
 use crate::history::{History, Since};
 use crate::listen;
 use crate::observe::board::Board;
-use crate::observe::files_watch::{FilesWatch, directories};
+use crate::observe::certificates::Schedule;
+use crate::observe::files_watch::{CONFIGURING, FilesWatch, changed, directories};
 use crate::observe::host::Host;
+use crate::observe::journal::{Earlier, Kept};
 use crate::observe::look::Look;
 use crate::observe::{self, journal, units};
 use crate::publish::{Latest, Snapshot, Unwell, http};
@@ -65,9 +68,10 @@ async fn run(host: Arc<Host>, config: Arc<Config>) -> anyhow::Result<()> {
     let board = Arc::new(Board::new(Facts::unobserved(Timestamp::from(SystemTime::now()), observe::node::observe(&host, config.node_name.clone(), None))));
     let (publish, latest) = watch::channel(None);
     let (stop, stopped) = oneshot::channel();
-    let diagnosing = tokio::spawn(diagnose(Arc::clone(&board), Arc::clone(&config), Arc::clone(&health), publish, stopped));
+    let (memory, journal) = journal_memory();
+    let diagnosing = tokio::spawn(diagnose(Arc::clone(&board), Arc::clone(&config), Arc::clone(&health), publish, memory, stopped));
     let mut tasks = JoinSet::new();
-    supervise(&mut tasks, &host, &config, &board);
+    supervise(&mut tasks, &host, &config, &board, journal);
     let unwell: Unwell = {
         let health = Arc::clone(&health);
         Arc::new(move || health.unwell())
@@ -103,8 +107,23 @@ async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static s
     name
 }
 
+/// Between the state file and the journal's observer, which runs on a thread of its own: what an earlier process left goes
+/// there, what the next one needs comes back.
+type JournalMemory = (mpsc::Sender<Earlier>, watch::Receiver<Option<Kept>>);
+
+fn journal_memory() -> (JournalMemory, (mpsc::Receiver<Earlier>, watch::Sender<Option<Kept>>)) {
+    let ((give, earlier), (keep, kept)) = (mpsc::channel(), watch::channel(None));
+    ((give, kept), (earlier, keep))
+}
+
 /// Starts the observers. Each owns its domains.
-fn supervise(tasks: &mut JoinSet<&'static str>, host: &Arc<Host>, config: &Arc<Config>, board: &Arc<Board>) {
+fn supervise(
+    tasks: &mut JoinSet<&'static str>,
+    host: &Arc<Host>,
+    config: &Arc<Config>,
+    board: &Arc<Board>,
+    (earlier, keep): (mpsc::Receiver<Earlier>, watch::Sender<Option<Kept>>),
+) {
     let own = || (Arc::clone(host), Arc::clone(config), Arc::clone(board));
     let (host, config, board) = own();
     tasks.spawn(named("the observer of units", async move { match units::watch(host, config, board).await {} }));
@@ -113,13 +132,28 @@ fn supervise(tasks: &mut JoinSet<&'static str>, host: &Arc<Host>, config: &Arc<C
     let (alive, dead) = oneshot::channel::<()>();
     std::thread::spawn(move || {
         let _alive = alive;
-        journal::watch(&host, &config, &crate::checks::signals(), &board);
+        // Nobody sends if the process ends before it has begun.
+        let earlier = earlier.recv().unwrap_or_default();
+        journal::watch(&host, &config, &crate::checks::signals(), &board, earlier, &|kept| {
+            let kept = Some(kept);
+            keep.send_if_modified(|last| (*last != kept).then(|| last.clone_from(&kept)).is_some());
+        });
     });
     tasks.spawn(named("the observer of the journal", async move { _ = dead.await }));
     let (host, config, board) = own();
     tasks.spawn(named("the observer of files", files(host, config, board)));
     let (host, config, board) = own();
     tasks.spawn(named("the observer of pressure", pressure(host, config, board)));
+    let (host, config, board) = own();
+    let live = host.is_live().then(|| Arc::clone(&board));
+    tasks.spawn(named("the observer of the runtime", async move { match observe::runtime::watch(host, config, board).await {} }));
+    if let Some(board) = live {
+        tasks.spawn(named("the observer of servers", servers(board)));
+    }
+    let (host, config, board) = own();
+    tasks.spawn(named("the observer of kube-proxy", observe::kube_proxy::watch(host, config, board)));
+    let (host, config, board) = own();
+    tasks.spawn(named("the observer of health", observe::health::watch(host, config, board)));
 }
 
 /// Kubelet configuration, certificates and CNI: read again when a file changes, when the kubelet's unit does, or after the resync.
@@ -133,7 +167,7 @@ async fn files(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
         if let Err(error) = &watch {
             tracing::warn!("no inotify ({error}): changed files are seen at the next resync only; raise fs.inotify.max_user_instances");
         }
-        let kubelet_unit = board.read(kubelet_unit);
+        let units = board.read(configuring_units);
         look_at_files(&mut looks, &host, &config, &board).await;
         let wanted = board.read(directories);
         if wanted != watched {
@@ -147,29 +181,21 @@ async fn files(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
         again = false;
         tokio::select! {
             () = changed(watch.as_ref().ok()) => sleep(FILES_BURST).await,
-            () = unit_changed(&board, kubelet_unit) => {}
+            () = unit_changed(&board, units) => {}
             () = sleep(jittered(config.intervals.resync)) => {}
         }
     }
 }
 
-async fn changed(watch: Option<&FilesWatch>) {
-    match watch {
-        Some(watch) => watch.changed().await,
-        None => std::future::pending().await,
-    }
+/// What of the units decides how the kubelet and a control plane that runs as units are configured: without what changes as they run.
+fn configuring_units(facts: &Facts) -> Vec<Unit> {
+    let units = facts.units.known().into_iter().flat_map(|units| CONFIGURING.iter().filter_map(|name| units.get(name)));
+    units.cloned().map(|unit| Unit { active: unit.active.as_ref().map(|active| Active { main_pid: active.main_pid, ..Active::default() }), ..unit }).collect()
 }
 
-/// What of the units decides how the kubelet is configured: its unit without what changes as it runs.
-fn kubelet_unit(facts: &Facts) -> Option<Unit> {
-    let unit = facts.units.known()?.get("kubelet.service")?.clone();
-    let active = unit.active.map(|active| Active { main_pid: active.main_pid, ..Active::default() });
-    Some(Unit { active, ..unit })
-}
-
-async fn unit_changed(board: &Board, before: Option<Unit>) {
+async fn unit_changed(board: &Board, before: Vec<Unit>) {
     let mut news = board.news();
-    while board.read(kubelet_unit) == before && news.changed().await.is_ok() {}
+    while board.read(configuring_units) == before && news.changed().await.is_ok() {}
 }
 
 /// What is read from files; each look can hang without the others.
@@ -215,13 +241,50 @@ async fn look_at_cni(look: &mut Look<(Result<Cni, Blind>, Duration)>, host: &Arc
 
 async fn look_at_certificates(look: &mut Look<(Certificates, Duration)>, host: &Arc<Host>, config: &Arc<Config>, board: &Board, kubelet: Option<Kubelet>) {
     let (at, config) = (Arc::clone(host), Arc::clone(config));
+    let units = board.read(|facts| facts.units.clone());
     let seen = match kubelet {
-        Some(kubelet) => look.at(move || timed(|| observe::certificates::observe(&at, &kubelet, &config.certificates.paths))).await,
+        Some(kubelet) => look.at(move || timed(|| observe::certificates::observe(&at, &kubelet, &units, &config.certificates.paths))).await,
         None => Err(Blind::new("which certificates are in use is in the kubelet's configuration, which cannot be seen")),
     };
     match seen {
-        Ok((certificates, took)) => board.put(Domain::Certificates, took, |facts| facts.certificates = Observed::Known(certificates)),
+        Ok((mut certificates, took)) => board.put(Domain::Certificates, took, |facts| {
+            if let Some(before) = facts.certificates.known() {
+                certificates.keep_presented(before);
+            }
+            facts.certificates = Observed::Known(certificates);
+        }),
         Err(blind) => board.put(Domain::Certificates, LOOK, |facts| facts.certificates = Observed::Unknown(blind)),
+    }
+}
+
+/// Which certificates the servers of this node present: asked when a file of theirs has changed, and else rarely.
+async fn servers(board: Arc<Board>) {
+    let mut schedule = Schedule::default();
+    let mut news = board.news();
+    loop {
+        news.mark_unchanged();
+        let due = board.read(|facts| facts.certificates.known().map_or_else(Vec::new, |certificates| schedule.due(certificates, Instant::now().into())));
+        for mut server in due {
+            server.presents = observe::certificates::ask(&server).await;
+            board.add(|facts| {
+                let Observed::Known(certificates) = &mut facts.certificates else { return };
+                schedule.asked(certificates, &server, Instant::now().into());
+                if let Some(same) = certificates.servers.iter_mut().find(|other| other.path == server.path && other.address == server.address) {
+                    same.presents.clone_from(&server.presents);
+                }
+            });
+        }
+        tokio::select! {
+            changed = news.changed() => if changed.is_err() { return },
+            () = until(schedule.next()) => {}
+        }
+    }
+}
+
+async fn until(instant: Option<tokio::time::Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -234,7 +297,7 @@ fn timed<T>(look: impl FnOnce() -> T) -> (T, Duration) {
 /// The kubelet's own rhythm is 10 s (`pkg/kubelet/kubelet.go` `evictionMonitoringPeriod`).
 async fn pressure(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
     let mut look = Look::new(LOOK);
-    let probe = Arc::new(observe::pressure::Probe::default());
+    let probe = Arc::new(observe::pressure::Probe::new(config.pressure.clone()));
     let mut news = board.news();
     // Which file systems to measure is in the kubelet's configuration.
     while board.read(|facts| !facts.observed.contains_key(&Domain::Kubelet)) && news.changed().await.is_ok() {}
@@ -268,10 +331,15 @@ async fn diagnose(
     config: Arc<Config>,
     health: Arc<Health>,
     publish: watch::Sender<Option<Arc<Snapshot>>>,
+    (resume, journal): JournalMemory,
     mut stopped: oneshot::Receiver<()>,
 ) {
-    let (since, keep, kept) = remembered(&config).await;
-    let mut history = History::resume(since);
+    let boot_id = board.read(|facts| facts.node.boot_id.clone());
+    let (earlier, keep, kept) = remembered(&config, boot_id, journal).await;
+    let State { findings, journal: kept_before, boot_id, stopped: in_order, .. } = earlier;
+    // Its thread has ended only if this process does, too.
+    let _ = resume.send(Earlier { kept: kept_before, boot_id, stopped: in_order });
+    let mut history = History::resume(findings);
     let mut news = board.news();
     loop {
         let facts = board.facts();
@@ -279,8 +347,8 @@ async fn diagnose(
         if Domain::ALL.iter().all(|domain| facts.observed.contains_key(domain)) {
             let report = history.diagnose(&facts, &config);
             log_changes(publish.borrow().as_deref().map(|last| &last.report), &report);
-            let state = State { findings: history.remember(), ..State::default() };
-            keep.send_if_modified(|last| std::mem::replace(last, state.clone()) != state);
+            let findings = history.remember();
+            keep.send_if_modified(|last| std::mem::replace(last, findings.clone()) != findings);
             publish.send_replace(Some(Arc::new(Snapshot::new(report, facts))));
         }
         health.beat();
@@ -300,45 +368,69 @@ async fn diagnose(
     let _ = kept.await;
 }
 
-/// What an earlier process left behind, if there is a place to keep it, and the task that keeps it from now on.
-async fn remembered(config: &Config) -> (Vec<Since>, watch::Sender<State>, JoinHandle<()>) {
-    let (keep, states) = watch::channel(State::default());
-    let Some(directory) = config.state_dir.clone() else { return (Vec::new(), keep, tokio::spawn(async {})) };
+/// What an earlier process left behind, if there is a place to keep it, and the task that keeps it from now on. That is the
+/// last one to write once nobody sends findings any more.
+async fn remembered(config: &Config, boot_id: Option<String>, journal: watch::Receiver<Option<Kept>>) -> (State, watch::Sender<Vec<Since>>, JoinHandle<()>) {
+    let (keep, findings) = watch::channel(Vec::new());
+    let nothing = |keep| (State::default(), keep, tokio::spawn(async {}));
+    let Some(directory) = config.state_dir.clone() else { return nothing(keep) };
     let path = directory.join("state.json");
     match Look::new(LOOK).at(move || directory.is_dir().then(|| StateFile::open(&directory))).await {
         // So it is when started from a shell.
         Ok(None) => {
             tracing::info!("no directory for {}: after a restart, findings count from then", path.display());
-            (Vec::new(), keep, tokio::spawn(async {}))
+            nothing(keep)
         }
         Ok(Some((file, state, error))) => {
             if let Some(error) = error {
                 tracing::warn!("{}: {error}; starting without it: findings count from now", path.display());
             }
-            (state.findings, keep, tokio::spawn(keep_state(states, file)))
+            let keeper = Keeper { findings, journal, boot_id, file: Arc::new(Mutex::new(file)), look: Look::new(LOOK), told: false };
+            (state, keep, tokio::spawn(keeper.run()))
         }
         Err(blind) => {
             tracing::warn!("{}: {blind}; nothing is kept over a restart", path.display());
-            (Vec::new(), keep, tokio::spawn(async {}))
+            nothing(keep)
         }
     }
 }
 
-/// Writes the newest state, on a thread: the node's disk may hang. The last one is written when nobody sends any more.
-async fn keep_state(mut states: watch::Receiver<State>, file: StateFile) {
-    let file = Arc::new(Mutex::new(file));
-    let mut look = Look::new(LOOK);
-    let mut told = false;
-    while states.changed().await.is_ok() {
-        let (file, state) = (Arc::clone(&file), states.borrow_and_update().clone());
-        let written = look.at(move || file.lock().unwrap_or_else(PoisonError::into_inner).write(state)).await;
+/// Keeps what the next process needs, as it comes.
+struct Keeper {
+    findings: watch::Receiver<Vec<Since>>,
+    journal: watch::Receiver<Option<Kept>>,
+    boot_id: Option<String>,
+    file: Arc<Mutex<StateFile>>,
+    look: Look<io::Result<()>>,
+    told: bool,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        let mut journal_ended = false;
+        loop {
+            tokio::select! {
+                changed = self.findings.changed() => if changed.is_err() { break },
+                changed = self.journal.changed(), if !journal_ended => journal_ended = changed.is_err(),
+            }
+            self.write(false).await;
+        }
+        self.write(true).await;
+    }
+
+    /// On a thread: the node's disk may hang.
+    async fn write(&mut self, stopped: bool) {
+        let (findings, journal) = (self.findings.borrow_and_update().clone(), self.journal.borrow_and_update().clone());
+        let state = State { findings, boot_id: self.boot_id.clone(), stopped, journal, ..State::default() };
+        let file = Arc::clone(&self.file);
+        let written = self.look.at(move || file.lock().unwrap_or_else(PoisonError::into_inner).write(state)).await;
         let error = match written {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),
             Err(blind) => Some(blind.to_string()),
         };
-        if let Some(error) = error.filter(|_| !told) {
-            told = true;
+        if let Some(error) = error.filter(|_| !self.told) {
+            self.told = true;
             tracing::warn!("cannot keep state ({error}): after a restart, findings count from then");
         }
     }

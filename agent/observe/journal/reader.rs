@@ -197,6 +197,15 @@ impl Reader {
         self.recent.text(self.files.get(file)?.key(), offset)
     }
 
+    /// The payload of one field, if it begins with `prefix`, at most `limit` bytes.
+    ///
+    /// # Errors
+    /// The object is damaged.
+    pub fn data_if(&mut self, file: usize, offset: u64, prefix: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<bool, Fault> {
+        let file = self.files.get(file).ok_or(Fault::Damaged("no such file"))?;
+        file.data_if(&mut self.cache, &mut self.unpack, offset, prefix, limit, out)
+    }
+
     /// One field of an entry, at most `limit` bytes of it.
     ///
     /// # Errors
@@ -516,7 +525,7 @@ impl Walk {
 
 /// `compare_locations()` of sd-journal: by sequence number where both come from the same counter, by the boot's clock
 /// within one boot, else by time of day, at last by content.
-fn compare(reader: &Reader, a: (usize, &EntryHead), b: (usize, &EntryHead)) -> Ordering {
+pub(super) fn compare(reader: &Reader, a: (usize, &EntryHead), b: (usize, &EntryHead)) -> Ordering {
     let counter = |index: usize| reader.files.get(index).map(|file| file.header.seqnum_id);
     let (a, b, same_counter) = (a.1, b.1, counter(a.0) == counter(b.0));
     let same_boot = a.boot_id == b.boot_id;

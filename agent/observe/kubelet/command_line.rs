@@ -13,7 +13,7 @@ const LIMIT: u64 = 1 << 20;
 const UNIT: &str = "kubelet.service";
 
 /// What the kubelet is started with where nothing tells: by the mark of the distribution that embeds it.
-const DEFAULTS: [(&str, &[(&str, &str)]); 5] = [
+const DEFAULTS: [(&str, &[(&str, &str)]); 6] = [
     (
         "/var/lib/rancher/k3s/agent",
         &[
@@ -52,6 +52,16 @@ const DEFAULTS: [(&str, &[(&str, &str)]); 5] = [
             ("cert-dir", "/var/lib/k0s/kubelet/pki"),
         ],
     ),
+    // Bottlerocket's packages/kubernetes-*/kubelet-exec-start-conf.
+    (
+        "/etc/kubernetes/kubelet/config",
+        &[
+            ("config", "/etc/kubernetes/kubelet/config"),
+            ("kubeconfig", "/etc/kubernetes/kubelet/kubeconfig"),
+            ("bootstrap-kubeconfig", "/etc/kubernetes/kubelet/bootstrap-kubeconfig"),
+            ("container-runtime-endpoint", "unix:///run/containerd/containerd.sock"),
+        ],
+    ),
     // kubeadm's drop-in, 10-kubeadm.conf, on every other node.
     (
         "/",
@@ -64,7 +74,7 @@ const DEFAULTS: [(&str, &[(&str, &str)]); 5] = [
 ];
 
 /// The flags whose values are kept; none of them carries a secret (`cmd/kubelet/app/options/options.go`).
-const KEPT: [&str; 31] = [
+const KEPT: [&str; 33] = [
     "address",
     "bootstrap-kubeconfig",
     "cert-dir",
@@ -76,6 +86,8 @@ const KEPT: [&str; 31] = [
     "config-dir",
     "container-runtime-endpoint",
     "eviction-hard",
+    "eviction-minimum-reclaim",
+    "eviction-pressure-transition-period",
     "eviction-soft",
     "eviction-soft-grace-period",
     "hostname-override",
@@ -191,34 +203,44 @@ impl CommandLine {
 }
 
 /// The words of ExecStart with variables replaced, as systemd.service(5) has it. Empty: nothing tells of them.
-fn exec_start(host: &Host, unit: &Unit, source: UnitSource) -> Vec<Word> {
-    // Over D-Bus systemd has replaced the specifiers already.
-    let expanded = |text: &str| if source == UnitSource::Files { specifiers(text) } else { text.to_owned() };
+pub(in crate::observe) fn exec_start(host: &Host, unit: &Unit, source: UnitSource) -> Vec<Word> {
+    let variables = variables(host, unit, source);
+    let place = format!("{} ExecStart", unit.name);
+    unit.exec_start.iter().flat_map(|word| expand(&expanded(word, unit, source), &variables, &place)).collect()
+}
+
+/// The variables that a unit sets for what it starts, by name; of its own files, and of what of `Environment` is a fact.
+pub(in crate::observe) fn variables(host: &Host, unit: &Unit, source: UnitSource) -> BTreeMap<String, Word> {
     let mut variables = BTreeMap::new();
     for variable in &unit.environment {
-        if let Some((name, value)) = expanded(variable).split_once('=') {
-            variables.insert(name.to_owned(), Sourced::new(value.to_owned(), format!("{UNIT} Environment")));
+        if let Some((name, value)) = expanded(variable, unit, source).split_once('=') {
+            variables.insert(name.to_owned(), Sourced::new(value.to_owned(), format!("{} Environment", unit.name)));
         }
     }
     for file in &unit.environment_files {
-        for path in expand_glob(host, &expanded(&file.path)) {
+        for path in expand_glob(host, &expanded(&file.path, unit, source)) {
             if let Ok(text) = host.read_text(&path, LIMIT) {
                 variables.extend(environment_file(&text, &path));
             }
         }
     }
-    unit.exec_start.iter().flat_map(|word| expand(&expanded(word), &variables)).collect()
+    variables
 }
 
-/// The specifiers that make sense for the kubelet's unit (systemd.unit(5), "Specifiers").
-fn specifiers(text: &str) -> String {
+/// With the unit's specifiers replaced. Over D-Bus systemd has done that already.
+fn expanded(text: &str, unit: &Unit, source: UnitSource) -> String {
+    if source == UnitSource::Files { specifiers(text, &unit.name) } else { text.to_owned() }
+}
+
+/// The specifiers that make sense for such a unit (systemd.unit(5), "Specifiers").
+fn specifiers(text: &str, unit: &str) -> String {
     let mut out = String::new();
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         match (c, if c == '%' { chars.clone().next() } else { None }) {
             ('%', Some('%')) => out.push('%'),
-            ('%', Some('n')) => out.push_str(UNIT),
-            ('%', Some('N' | 'p')) => out.push_str("kubelet"),
+            ('%', Some('n')) => out.push_str(unit),
+            ('%', Some('N' | 'p')) => out.push_str(unit.strip_suffix(".service").unwrap_or(unit)),
             ('%', Some('i' | 'I')) => {}
             ('%', Some('S')) => out.push_str("/var/lib"),
             ('%', Some('t')) => out.push_str("/run"),
@@ -234,13 +256,13 @@ fn specifiers(text: &str) -> String {
 }
 
 /// A word of ExecStart: `$NAME` as a word of its own is split at whitespace, and is no word at all where it is empty.
-fn expand(word: &str, variables: &BTreeMap<String, Word>) -> Vec<Word> {
+fn expand(word: &str, variables: &BTreeMap<String, Word>, place: &str) -> Vec<Word> {
     match word.strip_prefix('$').filter(|name| is_name(name)) {
         Some(name) => {
             let value = variables.get(name);
             value.into_iter().flat_map(|value| split(&value.value).into_iter().map(|part| Sourced::new(part, value.source.clone()))).collect()
         }
-        None => vec![replace(word, variables)],
+        None => vec![replace(word, variables, place)],
     }
 }
 
@@ -249,9 +271,9 @@ fn is_name(text: &str) -> bool {
 }
 
 /// `${NAME}` anywhere in a word, and `$$`.
-fn replace(word: &str, variables: &BTreeMap<String, Word>) -> Word {
+fn replace(word: &str, variables: &BTreeMap<String, Word>, place: &str) -> Word {
     let mut out = String::new();
-    let mut place = format!("{UNIT} ExecStart");
+    let mut place = place.to_owned();
     let mut rest = word;
     while let Some((before, after)) = rest.split_once('$') {
         out.push_str(before);
@@ -383,7 +405,7 @@ mod tests {
 
     fn words(line: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), Sourced::new((*value).to_owned(), "env"))).collect();
-        line.iter().flat_map(|word| expand(word, &variables)).map(|word| word.value).collect()
+        line.iter().flat_map(|word| expand(word, &variables, "unit")).map(|word| word.value).collect()
     }
 
     fn flag(argv: &[&str], name: &str) -> Option<String> {
@@ -412,7 +434,7 @@ mod tests {
         assert_eq!(words(&["kubelet", "$ARGS", "$EMPTY", "$NONE", "--c"], &env), ["kubelet", "--a", "--b=x y", "--c"]);
         assert_eq!(words(&["kubelet", "${ARGS}", "--d=${EMPTY}x"], &env), ["kubelet", "--a --b='x y'", "--d=x"]);
         assert_eq!(words(&["a$$b", "${no", "$"], &env), ["a$b", "${no", "$"]);
-        assert_eq!(specifiers("100%% %N %x %"), "100% kubelet %x %");
+        assert_eq!(specifiers("100%% %N %x %", UNIT), "100% kubelet %x %");
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::finding::Severity;
 use crate::history::{History, Since};
 use crate::listen;
 use crate::observe::board::Board;
+use crate::observe::certificates::Schedule;
 use crate::observe::files_watch::{CONFIGURING, FilesWatch, changed, directories};
 use crate::observe::host::Host;
 use crate::observe::look::Look;
@@ -124,6 +125,12 @@ fn supervise(tasks: &mut JoinSet<&'static str>, host: &Arc<Host>, config: &Arc<C
     tasks.spawn(named("the observer of kube-proxy", observe::kube_proxy::watch(host, config, board)));
     let (host, config, board) = own();
     tasks.spawn(named("the observer of health", observe::health::watch(host, config, board)));
+    let (host, config, board) = own();
+    let live = host.is_live().then(|| Arc::clone(&board));
+    tasks.spawn(named("the observer of the runtime", async move { match observe::runtime::watch(host, config, board).await {} }));
+    if let Some(board) = live {
+        tasks.spawn(named("the observer of servers", servers(board)));
+    }
 }
 
 /// Kubelet configuration, certificates and CNI: read again when a file changes, when the kubelet's unit does, or after the resync.
@@ -217,8 +224,44 @@ async fn look_at_certificates(look: &mut Look<(Certificates, Duration)>, host: &
         None => Err(Blind::new("which certificates are in use is in the kubelet's configuration, which cannot be seen")),
     };
     match seen {
-        Ok((certificates, took)) => board.put(Domain::Certificates, took, |facts| facts.certificates = Observed::Known(certificates)),
+        Ok((mut certificates, took)) => board.put(Domain::Certificates, took, |facts| {
+            if let Some(before) = facts.certificates.known() {
+                certificates.keep_presented(before);
+            }
+            facts.certificates = Observed::Known(certificates);
+        }),
         Err(blind) => board.put(Domain::Certificates, LOOK, |facts| facts.certificates = Observed::Unknown(blind)),
+    }
+}
+
+/// Which certificates the servers of this node present: asked when a file of theirs has changed, and else rarely.
+async fn servers(board: Arc<Board>) {
+    let mut schedule = Schedule::default();
+    let mut news = board.news();
+    loop {
+        news.mark_unchanged();
+        let due = board.read(|facts| facts.certificates.known().map_or_else(Vec::new, |certificates| schedule.due(certificates, Instant::now().into())));
+        for mut server in due {
+            server.presents = observe::certificates::ask(&server).await;
+            board.add(|facts| {
+                let Observed::Known(certificates) = &mut facts.certificates else { return };
+                schedule.asked(certificates, &server, Instant::now().into());
+                if let Some(same) = certificates.servers.iter_mut().find(|other| other.path == server.path && other.address == server.address) {
+                    same.presents.clone_from(&server.presents);
+                }
+            });
+        }
+        tokio::select! {
+            changed = news.changed() => if changed.is_err() { return },
+            () = until(schedule.next()) => {}
+        }
+    }
+}
+
+async fn until(instant: Option<tokio::time::Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -53,6 +53,9 @@ pub struct Kubelet {
     pub healthz_bind_address: Sourced<String>,
     /// `healthzPort`; 0 switches it off.
     pub healthz_port: Sourced<u16>,
+    /// `address`, if set: where the kubelet's own API listens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Sourced<String>>,
     /// `port`: the kubelet's own API, 10250 by default.
     pub port: Sourced<u16>,
     pub cluster_dns: Sourced<Vec<String>>,

@@ -13,6 +13,7 @@ pub mod kube_proxy;
 pub mod kubelet;
 pub mod node;
 pub mod pressure;
+pub mod runtime;
 pub mod shell;
 pub mod timestamp;
 pub mod units;
@@ -30,6 +31,7 @@ pub use kube_proxy::KubeProxy;
 pub use kubelet::Kubelet;
 pub use node::Node;
 pub use pressure::Pressure;
+pub use runtime::Runtime;
 pub use timestamp::Timestamp;
 pub use units::Units;
 
@@ -50,6 +52,9 @@ pub struct Facts {
     pub kubelet: Observed<Kubelet>,
     pub certificates: Observed<Certificates>,
     pub cni: Observed<Cni>,
+    /// Absent from older files of facts.
+    #[serde(default = "Observed::not_yet")]
+    pub runtime: Observed<Runtime>,
     pub pressure: Observed<Pressure>,
     #[serde(default = "Observed::not_yet")]
     pub kube_proxy: Observed<KubeProxy>,
@@ -73,6 +78,7 @@ impl Facts {
             kubelet: Observed::not_yet(),
             certificates: Observed::not_yet(),
             cni: Observed::not_yet(),
+            runtime: Observed::not_yet(),
             pressure: Observed::not_yet(),
             kube_proxy: Observed::not_yet(),
             health: Observed::not_yet(),
@@ -91,6 +97,7 @@ impl Facts {
         domain(Domain::Kubelet, self.kubelet.blind_or(Kubelet::blind_spots));
         domain(Domain::Certificates, self.certificates.blind_or(Certificates::blind_spots));
         domain(Domain::Cni, self.cni.blind_or(Cni::blind_spots));
+        domain(Domain::Runtime, self.runtime.blind_or(Runtime::blind_spots));
         domain(Domain::Pressure, self.pressure.blind_or(Pressure::blind_spots));
         domain(Domain::KubeProxy, self.kube_proxy.blind_or(KubeProxy::blind_spots));
         domain(Domain::Health, self.health.blind_or(Health::blind_spots));
@@ -154,6 +161,7 @@ pub enum Domain {
     Kubelet,
     Certificates,
     Cni,
+    Runtime,
     Pressure,
     KubeProxy,
     Health,
@@ -161,7 +169,17 @@ pub enum Domain {
 
 impl Domain {
     /// Every domain that is observed at run time, in the order of a round.
-    pub const ALL: [Self; 8] = [Self::Units, Self::Journal, Self::Kubelet, Self::Certificates, Self::Cni, Self::Pressure, Self::KubeProxy, Self::Health];
+    pub const ALL: [Self; 9] = [
+        Self::Units,
+        Self::Journal,
+        Self::Kubelet,
+        Self::Certificates,
+        Self::Cni,
+        Self::Runtime,
+        Self::Pressure,
+        Self::KubeProxy,
+        Self::Health,
+    ];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -172,6 +190,7 @@ impl Domain {
             Self::Kubelet => "kubelet",
             Self::Certificates => "certificates",
             Self::Cni => "cni",
+            Self::Runtime => "runtime",
             Self::Pressure => "pressure",
             Self::KubeProxy => "kubeproxy",
             Self::Health => "health",

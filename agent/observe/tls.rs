@@ -186,6 +186,7 @@ mod tests {
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, SignatureAlgorithm};
     use time::{Duration as Span, OffsetDateTime};
 
+    const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/certificates/serve.py");
     const PATIENCE: Duration = Duration::from_secs(20);
 
     /// A TLS server of Python's `ssl` (OpenSSL) that tells of every connection how it ended.
@@ -196,26 +197,6 @@ mod tests {
         dir: std::path::PathBuf,
     }
 
-    const SERVER: &str = r#"
-import socket, ssl, sys
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(sys.argv[1])
-if "tls12" in sys.argv: context.maximum_version = ssl.TLSVersion.TLSv1_2
-if "client" in sys.argv:
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(sys.argv[1])
-server = socket.create_server(("127.0.0.1", 0))
-print(server.getsockname()[1], flush=True)
-while True:
-    connection, _ = server.accept()
-    try:
-        with context.wrap_socket(connection, server_side=True, suppress_ragged_eofs=False) as tls:
-            print("read", tls.recv(100), flush=True)
-            tls.unwrap()
-    except (OSError, ssl.SSLError) as error:
-        print("error", error, flush=True)
-"#;
-
     impl Server {
         fn start(pem: &str, options: &[&str]) -> Self {
             use std::sync::atomic::{AtomicU32, Ordering};
@@ -224,7 +205,7 @@ while True:
             std::fs::create_dir_all(&dir).unwrap();
             let file = dir.join("server.pem");
             std::fs::write(&file, pem).unwrap();
-            let mut process = Command::new("python3").args(["-c", SERVER]).arg(file).args(options).stdout(Stdio::piped()).spawn().expect("python3 is here");
+            let mut process = Command::new("python3").arg(SERVER).arg(file).args(options).stdout(Stdio::piped()).spawn().expect("python3 is here");
             let mut says = BufReader::new(process.stdout.take().unwrap());
             let mut port = String::new();
             says.read_line(&mut port).unwrap();

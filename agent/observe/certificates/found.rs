@@ -100,7 +100,7 @@ impl Found<'_> {
     }
 }
 
-fn place(path: &str, role: Role, state: PlaceState) -> Place {
+pub(super) fn place(path: &str, role: Role, state: PlaceState) -> Place {
     Place { path: path.to_owned(), target: None, entry: None, named_by: None, role, in_use: true, state, key: None, called: Vec::new() }
 }
 
@@ -131,7 +131,7 @@ fn judge(ders: &Ders, role: Role, authority: Option<&Authority>) -> PlaceState {
     PlaceState::Certificates(certificates)
 }
 
-fn fact(certificate: &X509Certificate) -> Option<Certificate> {
+pub(super) fn fact(certificate: &X509Certificate) -> Option<Certificate> {
     Some(Certificate {
         common_name: name_of(certificate.subject()),
         organizations: certificate.subject().iter_organization().map(|value| words(value.as_slice())).collect(),

@@ -7,6 +7,7 @@ mod key;
 mod kubeconfig;
 mod pem;
 mod programs;
+mod served;
 mod trust;
 
 use super::host::Host;
@@ -20,6 +21,7 @@ use key::KeyAt;
 use kubeconfig::Kubeconfig;
 pub(super) use pem::parse;
 use programs::Program;
+pub use served::{Schedule, ask, ask_all};
 use trust::Authority;
 
 const KUBERNETES: &str = "/etc/kubernetes";
@@ -68,7 +70,7 @@ pub fn observe(host: &Host, kubelet: &Kubelet, units: &Observed<Units>, paths: &
     for pattern in paths {
         found.configured(pattern);
     }
-    Certificates { places: found.places }
+    Certificates { servers: served::servers(&node, &found.places), places: found.places }
 }
 
 /// What is looked for, and who issues it.

@@ -35,6 +35,11 @@ impl Handle {
         &self.file
     }
 
+    #[must_use]
+    pub fn key(&self) -> u32 {
+        self.key
+    }
+
     /// Forgets every block of this file.
     pub fn invalidate(&mut self) {
         self.generation = self.generation.wrapping_add(1);
@@ -79,14 +84,14 @@ impl Cache {
     /// # Errors
     /// The file ends before, or cannot be read.
     pub fn read(&mut self, handle: &Handle, offset: u64, len: usize) -> Result<&[u8], Fault> {
-        let ends_early = Fault::Damaged("the file ends before the object does");
+        let ends_early = || Fault::Damaged("the file ends before the object does");
         let within = usize::try_from(offset % BLOCK as u64).unwrap_or(0);
         if within + len <= BLOCK {
             let (start, filled) = self.block(handle, offset / BLOCK as u64)?;
             if within + len > filled {
-                return Err(ends_early);
+                return Err(ends_early());
             }
-            return self.bytes.get(start + within..start + within + len).ok_or(ends_early);
+            return self.bytes.get(start + within..start + within + len).ok_or_else(ends_early);
         }
         if len > PIECE_MAX {
             return Err(Fault::Damaged("an object too large for its kind"));
@@ -94,12 +99,12 @@ impl Cache {
         let mut piece = std::mem::take(&mut self.piece);
         piece.clear();
         while piece.len() < len {
-            let at = offset.checked_add(piece.len() as u64).ok_or(Fault::Damaged("an offset beyond any file"))?;
+            let at = offset.checked_add(piece.len() as u64).ok_or_else(beyond)?;
             let within = usize::try_from(at % BLOCK as u64).unwrap_or(0);
             let (start, filled) = self.block(handle, at / BLOCK as u64)?;
             let wanted = (len - piece.len()).min(BLOCK - within);
             if within + wanted > filled {
-                return Err(ends_early);
+                return Err(ends_early());
             }
             piece.extend_from_slice(self.bytes.get(start + within..start + within + wanted).unwrap_or_default());
         }
@@ -121,7 +126,7 @@ impl Cache {
         }
         let way = usize::from(*recent == 0);
         let start = (set * 2 + way) * BLOCK;
-        let offset = block.checked_mul(BLOCK as u64).ok_or(Fault::Damaged("an offset beyond any file"))?;
+        let offset = block.checked_mul(BLOCK as u64).ok_or_else(beyond)?;
         let [first, second] = slots;
         let slot = if way == 0 { first } else { second };
         *slot = Slot::default();
@@ -131,6 +136,10 @@ impl Cache {
         *recent = u8::from(way == 1);
         Ok((start, len))
     }
+}
+
+fn beyond() -> Fault {
+    Fault::Damaged("an offset beyond any file")
 }
 
 /// Reads until the buffer is full or the file ends.

@@ -9,13 +9,18 @@
 pub mod cache;
 pub mod compress;
 pub mod export;
+pub mod field;
 pub mod file;
 mod find;
+pub mod follow;
 pub mod format;
 pub mod hash;
 pub mod klog;
+pub mod logs;
 mod look;
+pub mod opened;
 pub mod reader;
+pub mod show;
 pub mod tally;
 mod watch;
 

@@ -6,11 +6,15 @@ use std::fs::File;
 
 use super::cache::Cache;
 use super::compress::Decompressor;
+use super::field::{Field, Recent};
 use super::file::{Chain, Direction, Entry, EntryHead, JournalFile};
-use super::format::{Fault, Id};
+use super::format::{Fault, Id, hex_digits};
 
 /// A field's name and value are taken up to this many bytes, unless a caller asks for less.
 pub const FIELD_MAX: usize = 64 << 20;
+
+/// What is kept of the room that a long field took.
+const BUFFER_MAX: usize = 64 << 10;
 
 /// Which entries are wanted. Fields are looked up in the files' hash tables, so that what does not match is never read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +91,9 @@ pub struct Reader {
     pub(super) cache: Cache,
     pub(super) unpack: Decompressor,
     pub(super) files: Vec<JournalFile>,
+    recent: Recent,
+    /// The field read last, if it is not a recent one.
+    buffer: Vec<u8>,
     opened: u32,
     /// Objects that could not be read and were passed over.
     pub damaged: u64,
@@ -167,8 +174,35 @@ impl Reader {
     /// # Errors
     /// The object is damaged.
     pub fn data(&mut self, file: usize, offset: u64, limit: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
-        let file = self.files.get(file).ok_or(Fault::Damaged("no such file"))?;
+        let file = self.files.get(file).ok_or_else(no_file)?;
         file.data(&mut self.cache, &mut self.unpack, offset, limit, out)
+    }
+
+    /// The payload of one field, if it begins with `prefix`, at most `limit` bytes.
+    ///
+    /// # Errors
+    /// The object is damaged.
+    pub fn data_if(&mut self, file: usize, offset: u64, prefix: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<bool, Fault> {
+        let file = self.files.get(file).ok_or(Fault::Damaged("no such file"))?;
+        file.data_if(&mut self.cache, &mut self.unpack, offset, prefix, limit, out)
+    }
+
+    /// One field of an entry, at most `limit` bytes of it.
+    ///
+    /// # Errors
+    /// The object is damaged.
+    pub fn field(&mut self, file: usize, offset: u64, limit: usize) -> Result<Field<'_>, Fault> {
+        let file = self.files.get(file).ok_or_else(no_file)?;
+        if let Some(place) = self.recent.find(file.key(), offset) {
+            return self.recent.get(place).ok_or_else(no_file);
+        }
+        self.buffer.shrink_to(BUFFER_MAX);
+        file.data(&mut self.cache, &mut self.unpack, offset, limit, &mut self.buffer)?;
+        let field = Field::of(&self.buffer);
+        if field.payload.len() < limit {
+            self.recent.note(file.key(), offset, field);
+        }
+        Ok(field)
     }
 
     /// The first value of a field, as `sd_journal_get_data()` gives it; `FIELD=` is cut off.
@@ -264,12 +298,30 @@ pub struct Cursor {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seqnum_id, seqnum, boot_id, monotonic, realtime, xor_hash } = self;
-        write!(f, "s={seqnum_id};i={seqnum:x};b={boot_id};m={monotonic:x};t={realtime:x};x={xor_hash:x}")
+        let mut text = Vec::with_capacity(160);
+        self.write(&mut text);
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
 impl Cursor {
+    /// Appends journalctl's text.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        self.write_with(&self.seqnum_id.digits(), &self.boot_id.digits(), out);
+    }
+
+    /// As [`Self::write`], with the digits of both ids.
+    pub(super) fn write_with(&self, seqnum_id: &[u8; 32], boot_id: &[u8; 32], out: &mut Vec<u8>) {
+        out.extend_from_slice(b"s=");
+        out.extend_from_slice(seqnum_id);
+        hex(b";i=", self.seqnum, out);
+        out.extend_from_slice(b";b=");
+        out.extend_from_slice(boot_id);
+        hex(b";m=", self.monotonic, out);
+        hex(b";t=", self.realtime, out);
+        hex(b";x=", self.xor_hash, out);
+    }
+
     /// From journalctl's text; `None` unless it has all six parts.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -284,6 +336,20 @@ impl Cursor {
             xor_hash: number("x")?,
         })
     }
+}
+
+fn no_file() -> Fault {
+    Fault::Damaged("no such file")
+}
+
+fn hex(before: &[u8; 3], number: u64, out: &mut Vec<u8>) {
+    let mut text = [b'0'; 16];
+    for (digits, half) in text.as_chunks_mut::<8>().0.iter_mut().zip(number.to_be_bytes().as_chunks::<4>().0) {
+        *digits = hex_digits(u32::from_be_bytes(*half));
+    }
+    let zeros = usize::try_from(number.leading_zeros() / 4).unwrap_or(0).min(text.len() - 1);
+    out.extend_from_slice(before);
+    out.extend_from_slice(text.get(zeros..).unwrap_or_default());
 }
 
 /// Where a walk shall go on: at the first entry there or later going forward, the last there or earlier going backward.
@@ -374,7 +440,7 @@ impl Walk {
             let head = self.heads.get_mut(index)?.at.take()?;
             self.skip_same(reader, index, &head);
             let file = reader.files.get(index)?;
-            match file.entry(&mut reader.cache, head.offset, &mut self.entry) {
+            match file.items(&mut reader.cache, head, &mut self.entry) {
                 Ok(()) => return Some(index),
                 Err(_) => reader.damaged += 1,
             }
@@ -438,7 +504,7 @@ impl Walk {
 
 /// `compare_locations()` of sd-journal: by sequence number where both come from the same counter, by the boot's clock
 /// within one boot, else by time of day, at last by content.
-fn compare(reader: &Reader, a: (usize, &EntryHead), b: (usize, &EntryHead)) -> Ordering {
+pub(super) fn compare(reader: &Reader, a: (usize, &EntryHead), b: (usize, &EntryHead)) -> Ordering {
     let counter = |index: usize| reader.files.get(index).map(|file| file.header.seqnum_id);
     let (a, b, same_counter) = (a.1, b.1, counter(a.0) == counter(b.0));
     let same_boot = a.boot_id == b.boot_id;

@@ -41,6 +41,7 @@ pub(super) fn kubelet(settings: &Settings, command_line_source: String) -> Kubel
         cgroup_driver: text_or("cgroup-driver", &["cgroupDriver"], "cgroupfs"),
         healthz_bind_address: text_or("healthz-bind-address", &["healthzBindAddress"], "127.0.0.1"),
         healthz_port: settings.number("healthz-port", "healthzPort", 10_248),
+        address: text("address", &["address"]),
         port: settings.number("port", "port", 10_250),
         cluster_dns: settings.cluster_dns(),
         fail_swap_on: settings.bool("fail-swap-on", "failSwapOn").unwrap_or_else(|| Sourced::default_value(true)),

@@ -169,17 +169,8 @@ pub enum Domain {
 
 impl Domain {
     /// Every domain that is observed at run time, in the order of a round.
-    pub const ALL: [Self; 9] = [
-        Self::Units,
-        Self::Journal,
-        Self::Kubelet,
-        Self::Certificates,
-        Self::Cni,
-        Self::Runtime,
-        Self::Pressure,
-        Self::KubeProxy,
-        Self::Health,
-    ];
+    pub const ALL: [Self; 9] =
+        [Self::Units, Self::Journal, Self::Kubelet, Self::Certificates, Self::Cni, Self::Runtime, Self::Pressure, Self::KubeProxy, Self::Health];
 
     #[must_use]
     pub fn name(self) -> &'static str {

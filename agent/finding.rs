@@ -131,6 +131,8 @@ pub enum LogSource {
     Unit(&'static str),
     /// The kernel, this boot.
     Kernel,
+    /// A container of kube-system of that name, its present or last start only.
+    Container(&'static str),
 }
 
 /// Something that is wrong (or worth knowing), of what, by which evidence, and what to run.

@@ -122,9 +122,9 @@ impl<W: io::Write> Printer<W> {
                 }
                 show::short(reader, file, entry, out);
             }
-            Format::Cat => show::cat(reader, file, entry, out),
+            Format::Cat => export::cat(reader, file, entry, out),
             // Both fail for a file that is not the reader's only.
-            Format::Json => drop(show::json(reader, file, entry, out)),
+            Format::Json => drop(export::json(reader, file, entry, out)),
             Format::Export => drop(export::entry(reader, file, entry, out)),
         }
         let written = self.out.write_all(&self.buffer);

@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::dial::Way;
 use super::files::UNIT_DIRS;
-use super::session::{Bars, End, News, Session, Watches};
+use super::session::{Bars, End, News, Session};
+use super::watches::Watches;
 use crate::config::Config;
 use crate::facts::{Domain, Observed, Units};
 use crate::observe::board::Board;
@@ -227,7 +228,7 @@ fn unit_directories(units: &Units) -> BTreeSet<String> {
 }
 
 /// Ten percent more or less, so that ten thousand agents do not ask together.
-fn jittered(interval: Duration) -> Duration {
+pub(in crate::observe) fn jittered(interval: Duration) -> Duration {
     let random = RandomState::new().hash_one(0_u8);
     let share = u32::try_from(random % 200).unwrap_or(100);
     interval * (900 + share) / 1000

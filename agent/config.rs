@@ -33,7 +33,20 @@ pub struct Config {
     pub units: Units,
     pub runtime: Runtime,
     pub pressure: Pressure,
+    /// Who may be asked over the network.
+    pub probes: Probes,
     pub intervals: Intervals,
+}
+
+/// Who is asked over the network whether he answers. Nothing but what the node's own configuration names ever is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probes {
+    /// The kubelet and kube-proxy on this node, and the API server.
+    All,
+    /// Loopback addresses alone.
+    Loopback,
+    /// Nobody.
+    None,
 }
 
 /// What the daemon writes to stderr.
@@ -150,6 +163,7 @@ impl Default for Config {
             units: Units::default(),
             runtime: Runtime { ask: true },
             pressure: Pressure::default(),
+            probes: Probes::All,
             intervals: Intervals { resync: Duration::from_mins(5), pressure: Duration::from_secs(10) },
         }
     }
@@ -278,6 +292,26 @@ pub const SETTINGS: &[Setting] = &[
         expected: "none, local or all: the file systems on which it is measured who fills them",
         set: |config, value| Places::ALL.into_iter().find(|places| Some(places.name()) == value.scalar()).map(|places| config.pressure.places = places),
         get: |config| Value::text(config.pressure.places.name()),
+    },
+    Setting {
+        key: "probes",
+        expected: "all, loopback or none",
+        set: |config, value| {
+            config.probes = match value.scalar()? {
+                "all" => Probes::All,
+                "loopback" => Probes::Loopback,
+                "none" => Probes::None,
+                _ => return None,
+            };
+            Some(())
+        },
+        get: |config| {
+            Value::text(match config.probes {
+                Probes::All => "all",
+                Probes::Loopback => "loopback",
+                Probes::None => "none",
+            })
+        },
     },
     Setting {
         key: "intervals.resync",

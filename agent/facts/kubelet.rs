@@ -122,9 +122,6 @@ pub struct Surroundings {
     /// disk keeps no owners.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub permissions: Vec<Permissions>,
-    /// Who listens on the kubelet's ports while the kubelet does not run.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub listeners: Vec<Listener>,
     /// API server addresses that others on this node use: `https://192.0.2.1:6443` of other kubeconfigs and of the
     /// API server's own manifest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -140,15 +137,6 @@ pub struct Permissions {
     pub mode: u32,
     /// A key, a token or a password stands in it.
     pub secret: bool,
-}
-
-/// A listening TCP socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listener {
-    pub port: u16,
-    /// The process that holds it: pid and `comm`; absent where processes' descriptors may not be seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub process: Option<(u32, String)>,
 }
 
 /// Memory that pods do not get.
@@ -346,6 +334,12 @@ impl Kubelet {
     #[must_use]
     pub fn eviction_threshold(&self, signal: &str) -> Option<&EvictionThreshold> {
         self.eviction_hard.iter().find(|threshold| threshold.signal == signal)
+    }
+
+    /// Where this node's own API server listens, by its manifest; absent where it has none.
+    #[must_use]
+    pub fn own_api_server(&self) -> Option<&Sourced<String>> {
+        self.surroundings.api_servers.iter().find(|server| server.source.contains("/kube-apiserver.yaml:"))
     }
 
     /// The node was joined to a cluster once, or is just joining: there is a kubeconfig, or a file to make one with.

@@ -48,10 +48,13 @@ pub mod journal_unreadable;
 pub mod journal_volatile;
 mod kubelet;
 pub mod kubelet_client_ca_missing;
+pub mod kubelet_cluster_dns_missing;
 pub mod kubelet_config_exposed;
 pub mod kubelet_config_invalid;
 pub mod kubelet_config_missing;
 pub mod kubelet_config_unknown_field;
+pub mod kubelet_flag_invalid;
+pub mod kubelet_flag_outdated;
 pub mod kubelet_flag_unknown;
 pub mod kubelet_kubeconfig_invalid;
 pub mod kubelet_kubeconfig_missing;
@@ -88,6 +91,7 @@ pub mod unit_masked;
 pub mod unit_missing;
 pub mod unit_needs_daemon_reload;
 pub mod unit_stuck;
+pub mod volume_plugin_dir_missing;
 
 use crate::finding::{Check, Signal};
 
@@ -110,6 +114,8 @@ pub const ALL: &[&Check] = &[
     &kubelet_kubeconfig_missing::CHECK,
     &kubelet_kubeconfig_invalid::CHECK,
     &kubelet_flag_unknown::CHECK,
+    &kubelet_flag_invalid::CHECK,
+    &kubelet_flag_outdated::CHECK,
     &kubelet_pleg_unhealthy::CHECK,
     &kubelet_port_in_use::CHECK,
     &api_server_endpoint_mismatch::CHECK,
@@ -122,6 +128,8 @@ pub const ALL: &[&Check] = &[
     &resolv_conf_missing::CHECK,
     &resolv_conf_truncated::CHECK,
     &dns_forwarding_loop::CHECK,
+    &kubelet_cluster_dns_missing::CHECK,
+    &volume_plugin_dir_missing::CHECK,
     &certificate_expired::CHECK,
     &certificate_expiring_soon::CHECK,
     &certificate_expiring::CHECK,

@@ -4,6 +4,7 @@
 
 mod args;
 mod log;
+mod logs;
 mod output;
 
 use std::io::Read as _;
@@ -48,6 +49,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
             facts.certificates_at = at.map_or(facts.certificates_at, |at| at.after(facts.now));
             print(&facts, &loaded.config, &show)
         }
+        Command::Logs(args) => logs::run(&args, &open(&load(&args.settings)?.config)?),
         Command::Explain { code } => explain(&code),
         Command::List { output } => list(output),
         Command::Config(settings) => {

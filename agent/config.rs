@@ -31,6 +31,7 @@ pub struct Config {
     pub log: Log,
     pub certificates: Certificates,
     pub units: Units,
+    pub runtime: Runtime,
     pub pressure: Pressure,
     pub intervals: Intervals,
 }
@@ -78,6 +79,13 @@ pub struct Units {
     pub watch: Vec<String>,
 }
 
+/// How the container runtime is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runtime {
+    /// Ask it over its socket (CRI). Without, it is judged by its unit, its files and its log.
+    pub ask: bool,
+}
+
 /// How memory, disks and PIDs are judged, beside the kubelet's own thresholds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pressure {
@@ -104,6 +112,7 @@ impl Default for Config {
             log: Log { level: LogLevel::Info, format: LogFormat::Text },
             certificates: Certificates { expiring_days: 30, expiring_soon_days: 7, paths: Vec::new() },
             units: Units::default(),
+            runtime: Runtime { ask: true },
             pressure: Pressure { forecast: Duration::from_hours(4) },
             intervals: Intervals { resync: Duration::from_mins(5), pressure: Duration::from_secs(10) },
         }
@@ -197,6 +206,12 @@ pub const SETTINGS: &[Setting] = &[
         expected: "a list of systemd units' names, as [my-runtime.service]",
         set: |config, value| value.list(unit_name).map(|units| config.units.watch = units),
         get: |config| Value::List(config.units.watch.clone()),
+    },
+    Setting {
+        key: "runtime.ask",
+        expected: "true or false",
+        set: |config, value| value.parse().map(|ask| config.runtime.ask = ask),
+        get: |config| Value::text(config.runtime.ask),
     },
     Setting {
         key: "pressure.forecast",

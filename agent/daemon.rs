@@ -24,7 +24,8 @@ use crate::finding::Severity;
 use crate::history::{History, Since};
 use crate::listen;
 use crate::observe::board::Board;
-use crate::observe::files_watch::{FilesWatch, directories};
+use crate::observe::certificates::Schedule;
+use crate::observe::files_watch::{CONFIGURING, FilesWatch, directories};
 use crate::observe::host::Host;
 use crate::observe::look::Look;
 use crate::observe::{self, journal, units};
@@ -120,6 +121,12 @@ fn supervise(tasks: &mut JoinSet<&'static str>, host: &Arc<Host>, config: &Arc<C
     tasks.spawn(named("the observer of files", files(host, config, board)));
     let (host, config, board) = own();
     tasks.spawn(named("the observer of pressure", pressure(host, config, board)));
+    let (host, config, board) = own();
+    let live = host.is_live().then(|| Arc::clone(&board));
+    tasks.spawn(named("the observer of the runtime", async move { match observe::runtime::watch(host, config, board).await {} }));
+    if let Some(board) = live {
+        tasks.spawn(named("the observer of servers", servers(board)));
+    }
 }
 
 /// Kubelet configuration, certificates and CNI: read again when a file changes, when the kubelet's unit does, or after the resync.
@@ -133,7 +140,7 @@ async fn files(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
         if let Err(error) = &watch {
             tracing::warn!("no inotify ({error}): changed files are seen at the next resync only; raise fs.inotify.max_user_instances");
         }
-        let kubelet_unit = board.read(kubelet_unit);
+        let units = board.read(configuring_units);
         // What it learns is large, and is not held between two rounds.
         Box::pin(look_at_files(&mut looks, &host, &config, &board)).await;
         let wanted = board.read(directories);
@@ -148,7 +155,7 @@ async fn files(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
         again = false;
         tokio::select! {
             () = changed(watch.as_ref().ok()) => sleep(FILES_BURST).await,
-            () = unit_changed(&board, kubelet_unit) => {}
+            () = unit_changed(&board, units) => {}
             () = sleep(jittered(config.intervals.resync)) => {}
         }
     }
@@ -161,16 +168,15 @@ async fn changed(watch: Option<&FilesWatch>) {
     }
 }
 
-/// What of the units decides how the kubelet is configured: its unit without what changes as it runs.
-fn kubelet_unit(facts: &Facts) -> Option<Unit> {
-    let unit = facts.units.known()?.get("kubelet.service")?.clone();
-    let active = unit.active.map(|active| Active { main_pid: active.main_pid, ..Active::default() });
-    Some(Unit { active, ..unit })
+/// What of the units decides how the kubelet and a control plane that runs as units are configured: without what changes as they run.
+fn configuring_units(facts: &Facts) -> Vec<Unit> {
+    let units = facts.units.known().into_iter().flat_map(|units| CONFIGURING.iter().filter_map(|name| units.get(name)));
+    units.cloned().map(|unit| Unit { active: unit.active.as_ref().map(|active| Active { main_pid: active.main_pid, ..Active::default() }), ..unit }).collect()
 }
 
-async fn unit_changed(board: &Board, before: Option<Unit>) {
+async fn unit_changed(board: &Board, before: Vec<Unit>) {
     let mut news = board.news();
-    while board.read(kubelet_unit) == before && news.changed().await.is_ok() {}
+    while board.read(configuring_units) == before && news.changed().await.is_ok() {}
 }
 
 /// What is read from files; each look can hang without the others.
@@ -216,13 +222,50 @@ async fn look_at_cni(look: &mut Look<(Result<Cni, Blind>, Duration)>, host: &Arc
 
 async fn look_at_certificates(look: &mut Look<(Certificates, Duration)>, host: &Arc<Host>, config: &Arc<Config>, board: &Board, kubelet: Option<Kubelet>) {
     let (at, config) = (Arc::clone(host), Arc::clone(config));
+    let units = board.read(|facts| facts.units.clone());
     let seen = match kubelet {
-        Some(kubelet) => look.at(move || timed(|| observe::certificates::observe(&at, &kubelet, &config.certificates.paths))).await,
+        Some(kubelet) => look.at(move || timed(|| observe::certificates::observe(&at, &kubelet, &units, &config.certificates.paths))).await,
         None => Err(Blind::new("which certificates are in use is in the kubelet's configuration, which cannot be seen")),
     };
     match seen {
-        Ok((certificates, took)) => board.put(Domain::Certificates, took, |facts| facts.certificates = Observed::Known(certificates)),
+        Ok((mut certificates, took)) => board.put(Domain::Certificates, took, |facts| {
+            if let Some(before) = facts.certificates.known() {
+                certificates.keep_presented(before);
+            }
+            facts.certificates = Observed::Known(certificates);
+        }),
         Err(blind) => board.put(Domain::Certificates, LOOK, |facts| facts.certificates = Observed::Unknown(blind)),
+    }
+}
+
+/// Which certificates the servers of this node present: asked when a file of theirs has changed, and else rarely.
+async fn servers(board: Arc<Board>) {
+    let mut schedule = Schedule::default();
+    let mut news = board.news();
+    loop {
+        news.mark_unchanged();
+        let due = board.read(|facts| facts.certificates.known().map_or_else(Vec::new, |certificates| schedule.due(certificates, Instant::now().into())));
+        for mut server in due {
+            server.presents = observe::certificates::ask(&server).await;
+            board.add(|facts| {
+                let Observed::Known(certificates) = &mut facts.certificates else { return };
+                schedule.asked(certificates, &server, Instant::now().into());
+                if let Some(same) = certificates.servers.iter_mut().find(|other| other.path == server.path && other.address == server.address) {
+                    same.presents.clone_from(&server.presents);
+                }
+            });
+        }
+        tokio::select! {
+            changed = news.changed() => if changed.is_err() { return },
+            () = until(schedule.next()) => {}
+        }
+    }
+}
+
+async fn until(instant: Option<tokio::time::Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }
 

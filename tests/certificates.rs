@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nodetriage::config::Config;
@@ -17,6 +19,8 @@ use rcgen::{
     PKCS_ED25519, SignatureAlgorithm,
 };
 use time::{Duration, OffsetDateTime};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 const CURRENT: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
 const NOW: &str = "2026-12-01T03:12:44Z";
@@ -63,11 +67,18 @@ impl Disk {
         fs::set_permissions(self.path(path), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
+    /// Lays a recorded disk, or a part of it, over this one.
+    fn unpack(&self, tree: &str, parts: &[&str]) {
+        let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/trees/{tree}.tar.gz"));
+        assert!(Command::new("tar").arg("xzf").arg(tree).arg("-C").arg(&self.0).args(parts).status().unwrap().success());
+    }
+
     fn observe(&self, paths: &[&str]) -> Facts {
         let host = Host::open(&self.0).unwrap();
-        let kubelet = kubelet::observe(&host, &Observed::Unknown(Blind::new("no units here")));
+        let units = Observed::Unknown(Blind::new("no units here"));
+        let kubelet = kubelet::observe(&host, &units);
         let paths: Vec<_> = paths.iter().map(|path| (*path).to_owned()).collect();
-        let certificates = certificates::observe(&host, &kubelet, &paths);
+        let certificates = certificates::observe(&host, &kubelet, &units, &paths);
         let name = Some(Sourced::new("node1".to_owned(), "--node-name"));
         let node = Node { name, root: "/".to_owned(), signs: vec!["/var/lib/kubelet".to_owned()], ..Node::default() };
         let mut facts = Facts::unobserved(NOW.parse().unwrap(), node);
@@ -84,7 +95,7 @@ impl Drop for Disk {
 }
 
 fn places(facts: &Facts) -> &[Place] {
-    let Observed::Known(Certificates { places }) = &facts.certificates else { panic!("certificates were looked at") };
+    let Observed::Known(Certificates { places, .. }) = &facts.certificates else { panic!("certificates were looked at") };
     places
 }
 
@@ -634,9 +645,7 @@ fn a_key_is_compared_by_its_public_half_in_every_kind() {
 #[test]
 fn an_rsa_key_beside_its_certificate_is_compared() {
     let disk = Disk::new();
-    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/trees/kubeadm-control-plane-healthy.tar.gz");
-    let unpacked = std::process::Command::new("tar").arg("xzf").arg(tree).arg("-C").arg(&disk.0).status().unwrap();
-    assert!(unpacked.success());
+    disk.unpack("kubeadm-control-plane-healthy", &[]);
     let check = |file: &str, expected: bool| {
         let facts = disk.observe(&[]);
         let key = place(&facts, file).key.as_ref().unwrap_or_else(|| panic!("{file} has a key"));
@@ -735,8 +744,12 @@ fn an_api_servers_certificate_names_what_it_is_called_by() {
 #[test]
 fn a_control_plane_whose_certificates_have_all_expired_gets_one_answer() {
     let disk = Disk::new();
-    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/trees/kubeadm-control-plane-expired.tar.gz");
-    assert!(std::process::Command::new("tar").arg("xzf").arg(tree).arg("-C").arg(&disk.0).status().unwrap().success());
+    disk.unpack("kubeadm-control-plane-expired", &[]);
+    let leftover = disk.observe(&[]);
+    assert!(places(&leftover).len() > 12);
+    assert!(!places(&leftover).iter().any(|place| place.in_use && place.path.contains("/pki/etcd/")), "without a manifest nothing of kubeadm's is in use");
+    assert_eq!(judged(&leftover), ["certificate-expired /etc/kubernetes/kubelet.conf"]);
+    disk.unpack("kubeadm-control-plane-healthy", &["./etc/kubernetes/manifests"]);
     let report = diagnose(&disk.observe(&[]), &Config::default());
     assert_eq!(findings(&report), ["certificate-expired /etc/kubernetes/kubelet.conf"]);
     let finding = report.findings.iter().find(|finding| finding.code == "certificate-expired").unwrap();
@@ -781,4 +794,104 @@ fn no_key_is_in_the_facts() {
     for line in client.key.lines().filter(|line| !line.starts_with("-----")) {
         assert!(!facts.contains(line), "a line of the private key is in the facts");
     }
+}
+
+/// A TLS server of Python's, which tells of every connection.
+struct Server {
+    process: Child,
+    says: BufReader<ChildStdout>,
+    port: u16,
+}
+
+impl Server {
+    fn start(pem: &Path) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/certificates/serve.py");
+        let mut process = Command::new("python3").arg(script).arg(pem).stdout(Stdio::piped()).spawn().expect("python3 is here");
+        let mut says = BufReader::new(process.stdout.take().unwrap());
+        let mut port = String::new();
+        says.read_line(&mut port).unwrap();
+        Self { port: port.trim().parse().unwrap(), process, says }
+    }
+
+    /// Waits for the end of the next connection.
+    fn connection(&mut self) -> String {
+        let mut line = String::new();
+        self.says.read_line(&mut line).unwrap();
+        line.trim().to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// nodetriage on a disk that looks as if it ran: with this machine's /proc. Only root may mount it.
+fn live(disk: &Disk, args: &[&str]) -> Option<Command> {
+    if !nix::unistd::geteuid().is_root() {
+        let _ = writeln!(std::io::stderr(), "left out: what servers really present, which needs root to mount /proc");
+        return None;
+    }
+    fs::create_dir_all(disk.0.join("proc")).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-euc", "mount --bind /proc \"$0/proc\"; exec \"$@\" --root \"$0\""]).arg(&disk.0).arg(env!("CARGO_BIN_EXE_nodetriage"));
+    command.args(args);
+    Some(command)
+}
+
+#[test]
+fn what_a_server_presents_is_compared_with_its_file() {
+    let ca = ca("kubernetes");
+    let serving = |from: i64, to: i64| {
+        let mut params = CertificateParams::new(vec!["node1".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        params.distinguished_name = name("system:node:node1", Some("system:nodes"));
+        params.not_before = OffsetDateTime::now_utc() + Duration::days(from);
+        params.not_after = OffsetDateTime::now_utc() + Duration::days(to) + Duration::hours(12);
+        issue(&params, &ca)
+    };
+    let (old, new) = (serving(-360, 5), serving(-1, 364));
+    let disk = Disk::new();
+    disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+    disk.write("/srv/old.pem", old.file());
+    let mut server = Server::start(&disk.path("/srv/old.pem"));
+    let file = "/var/lib/kubelet/pki/serving.pem";
+    disk.write(file, new.file());
+    disk.write(
+        "/var/lib/kubelet/config.yaml",
+        format!(
+            "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nport: {}\ntlsCertFile: {file}\ntlsPrivateKeyFile: {file}\nauthentication: {{x509: {{clientCAFile: /etc/kubernetes/pki/ca.crt}}}}\n",
+            server.port
+        ),
+    );
+    let Some(mut check) = live(&disk, &["check", "--output", "json"]) else { return };
+    let report: Report = serde_json::from_slice(&check.output().unwrap().stdout).unwrap();
+    let finding = report.findings.iter().find(|finding| finding.code == "certificate-served-differs").unwrap();
+    assert_eq!(server.connection(), "read b''", "nothing was sent, and the connection was ended in order");
+    assert_eq!(finding.subject, file);
+    let address = format!("127.0.0.1:{}", server.port);
+    assert_eq!(finding.summary, format!("the kubelet's serving certificate was replaced, and {address} still presents the old one, which ends in 5 d"));
+    let serial = |der: &[u8]| X509Certificate::from_der(der).unwrap().1.raw_serial_as_string().replace(':', "").to_uppercase();
+    for (source, der) in [(address.as_str(), &old.der), (file, &new.der)] {
+        let evidence = finding.evidence.iter().find(|evidence| evidence.source == source).unwrap();
+        assert!(evidence.saw.starts_with(&format!("serial {}, notAfter ", serial(der))), "{evidence:?}");
+    }
+    assert_eq!(finding.remedy, ["systemctl restart kubelet"]);
+
+    // The daemon asks at its start, and again at once when the file has changed.
+    let mut serve = live(&disk, &["serve", "--listen", "127.0.0.1:0", "--state-dir", "none"]).unwrap();
+    let mut daemon = serve.stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(daemon.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(log.any(|line| line.contains("listening on http://")), "the daemon starts");
+    std::thread::spawn(move || log.for_each(drop));
+    assert_eq!(server.connection(), "read b''");
+    disk.write("/var/lib/kubelet/pki/new.pem", old.file());
+    fs::rename(disk.path("/var/lib/kubelet/pki/new.pem"), disk.path(file)).unwrap();
+    assert_eq!(server.connection(), "read b''", "it asks when the file was replaced");
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+
+    let report: Report = serde_json::from_slice(&live(&disk, &["check", "--output", "json"]).unwrap().output().unwrap().stdout).unwrap();
+    assert!(!findings(&report).iter().any(|finding| finding.starts_with("certificate-served-differs")), "what is served is the file again");
 }

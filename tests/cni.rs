@@ -29,9 +29,17 @@ impl Tree {
     }
 
     fn cni(&self) -> Value {
+        self.observe("cni")
+    }
+
+    fn runtime(&self) -> Value {
+        self.observe("runtime")
+    }
+
+    fn observe(&self, domain: &str) -> Value {
         let output = Command::new(env!("CARGO_BIN_EXE_nodetriage")).args(["observe", "--root"]).arg(&self.0).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice::<Value>(&output.stdout).unwrap()["cni"]["known"].take()
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()[domain]["known"].take()
     }
 }
 
@@ -48,7 +56,11 @@ fn without_a_configuration_the_runtimes_defaults_hold() {
     assert_eq!(cni["max_conf_num"], sourced(1, "default"));
     assert_eq!(cni["needs_loopback"], true);
     assert_eq!(cni["conf_dir_exists"], false);
-    assert_eq!(cni["runtime_config"], json!([]));
+    let runtime = Tree::new("defaults").runtime();
+    assert_eq!(runtime["config"], Value::Null);
+    assert_eq!(runtime["endpoint"], sourced("unix:///run/containerd/containerd.sock", "default"));
+    assert_eq!(runtime["cgroup_driver"], sourced("cgroupfs", "default"));
+    assert_eq!(runtime["reply"], "not-asked");
 }
 
 #[test]
@@ -73,46 +85,46 @@ fn a_section_of_another_versions_name_has_no_effect() {
 #[test]
 fn imports_override_in_their_order_and_never_go_round_in_circles() {
     let section = "[plugins.'io.containerd.cri.v1.runtime'.cni]";
-    let cni = Tree::new("imports")
+    let tree = Tree::new("imports")
         .write(
             "/etc/containerd/config.toml",
             &format!("version = 3\nimports = ['conf.d/*.toml', '/etc/containerd/config.toml']\n{section}\nconf_dir = '/a'\nbin_dirs = ['/x']\n"),
         )
         .write("/etc/containerd/conf.d/10-first.toml", &format!("version = 3\nimports = ['../config.toml']\n{section}\nconf_dir = '/b'\n"))
         .write("/etc/containerd/conf.d/20-second.toml", &format!("version = 3\n{section}\nconf_dir = '/c'\nmax_conf_num = 0\nuse_internal_loopback = true\n"))
-        .write("/etc/containerd/conf.d/30-not.conf", &format!("version = 3\n{section}\nconf_dir = '/d'\n"))
-        .cni();
+        .write("/etc/containerd/conf.d/30-not.conf", &format!("version = 3\n{section}\nconf_dir = '/d'\n"));
+    let cni = tree.cni();
     assert_eq!(cni["conf_dir"], sourced("/c", "/etc/containerd/conf.d/20-second.toml:3"));
     assert_eq!(cni["bin_dirs"], json!([sourced("/x", "/etc/containerd/config.toml:5")]));
     assert_eq!(cni["max_conf_num"]["value"], 0);
     assert_eq!(cni["needs_loopback"], false);
-    let read: Vec<_> = cni["runtime_config"].as_array().unwrap().iter().map(|file| file["path"]["value"].as_str().unwrap()).collect();
+    let runtime = tree.runtime();
+    let read: Vec<_> = runtime["config"].as_array().unwrap().iter().map(|file| file["path"]["value"].as_str().unwrap()).collect();
     assert_eq!(read[0], "/etc/containerd/config.toml");
     assert!(read.contains(&"/etc/containerd/conf.d/20-second.toml") && !read.contains(&"/etc/containerd/conf.d/30-not.conf"), "{read:?}");
 }
 
 #[test]
 fn a_configuration_that_is_no_toml_is_told_with_its_place() {
-    let cni = Tree::new("broken").write("/etc/containerd/config.toml", "version = 2\n[plugins\n").cni();
-    let fault = &cni["runtime_config"][0]["state"]["invalid"][0];
+    let tree = Tree::new("broken").write("/etc/containerd/config.toml", "version = 2\n[plugins\n");
+    let fault = &tree.runtime()["config"][0]["state"]["invalid"][0];
     assert_eq!(fault["line"], 2, "{fault}");
     assert!(fault["message"].as_str().unwrap().starts_with("not TOML: "), "{fault}");
-    assert_eq!(cni["conf_dir"]["value"], "/etc/cni/net.d");
+    assert_eq!(tree.cni()["conf_dir"]["value"], "/etc/cni/net.d");
 }
 
 #[test]
 fn a_configuration_file_named_by_the_unit_is_the_one_that_counts() {
-    let cni = Tree::new("unit")
+    let tree = Tree::new("unit")
         .write("/usr/lib/systemd/system/containerd.service", "[Service]\nExecStart=/usr/bin/containerd\n")
         .write(
             "/etc/systemd/system/containerd.service.d/10-own.conf",
             "[Service]\nExecStart=\nExecStart=/usr/bin/containerd \\\n  --config /srv/containerd.toml\n",
         )
         .write("/etc/containerd/config.toml", "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nconf_dir = '/wrong'\n")
-        .write("/srv/containerd.toml", "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nconf_dir = '/right'\n")
-        .cni();
-    assert_eq!(cni["conf_dir"], sourced("/right", "/srv/containerd.toml:3"));
-    assert_eq!(cni["runtime_config"][0]["path"]["source"], "containerd.service --config");
+        .write("/srv/containerd.toml", "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nconf_dir = '/right'\n");
+    assert_eq!(tree.cni()["conf_dir"], sourced("/right", "/srv/containerd.toml:3"));
+    assert_eq!(tree.runtime()["config"][0]["path"]["source"], "containerd.service --config");
 }
 
 #[test]

@@ -172,6 +172,50 @@ fn assert_same(ours: &[u8], golden: &[u8], path: &Path) {
     }
 }
 
+/// What journalctl prints of a file; `None`, with a word about it, where there is no journalctl.
+fn journalctl(path: &Path, args: &[&str]) -> Option<Vec<u8>> {
+    let Ok(output) = Command::new("journalctl").args(["--no-pager", "--quiet", "--file"]).arg(path).args(args).output() else {
+        let _ = writeln!(std::io::stderr(), "left out: what journalctl prints, which is not installed");
+        return None;
+    };
+    Some(output.stdout)
+}
+
+#[test]
+fn json_and_messages_are_those_of_journalctl() {
+    let objects = |lines: &[u8]| -> Vec<serde_json::Value> {
+        let parse = |line| serde_json::from_slice::<serde_json::Map<_, _>>(line).unwrap();
+        lines
+            .split_inclusive(|byte| *byte == b'\n')
+            .map(parse)
+            .map(|mut object| {
+                // New with systemd 254.
+                object.retain(|name, _| !name.starts_with("__SEQNUM"));
+                object.into()
+            })
+            .collect()
+    };
+    let mut compared = 0;
+    for path in [files(&sample("variants"), "journal"), files(&sample("journald"), "journal")].concat() {
+        let (Some(golden), Some(messages)) = (journalctl(&path, &["-o", "json"]), journalctl(&path, &["-o", "cat"])) else { return };
+        let mut reader = reader(std::slice::from_ref(&path));
+        let mut walk = reader.walk(&Filter::All, Direction::Forward);
+        let (mut json, mut cat) = (Vec::new(), Vec::new());
+        while let Some(file) = walk.next(&mut reader) {
+            export::json(&mut reader, file, &walk.entry, &mut json).unwrap();
+            export::cat(&mut reader, file, &walk.entry, &mut cat);
+        }
+        let (ours, golden) = (objects(&json), objects(&golden));
+        for (ours, golden) in ours.iter().zip(&golden) {
+            assert_eq!(ours, golden, "{}", path.display());
+        }
+        assert_eq!(ours.len(), golden.len(), "{}", path.display());
+        assert_same(&cat, &messages, &path);
+        compared += ours.len();
+    }
+    assert!(compared > 1500, "{compared}");
+}
+
 /// A node whose disk holds that journal and nothing else.
 fn node(journal: &Path) -> Host {
     let root = journal.with_extension("root");

@@ -6,7 +6,7 @@ use crate::facts::certificates::{Certificate, Place, Role};
 use crate::facts::timestamp::human_span;
 use crate::facts::{Blind, Facts, Sourced, Timestamp};
 use crate::finding::{Component, Finding};
-pub(super) use mend::{Mend, replacement};
+pub(super) use mend::{Mend, replacement, start_again};
 
 /// When the harm is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

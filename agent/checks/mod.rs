@@ -16,6 +16,7 @@ pub mod certificate_key_mismatch;
 pub mod certificate_not_yet_valid;
 pub mod certificate_outlives_issuer;
 pub mod certificate_rotation_overdue;
+pub mod certificate_served_differs;
 pub mod certificate_untrusted_issuer;
 pub mod certificate_wrong_group;
 pub mod certificate_wrong_usage;
@@ -144,6 +145,7 @@ pub const ALL: &[&Check] = &[
     &certificate_embedded_stale::CHECK,
     &certificate_outlives_issuer::CHECK,
     &certificate_address_missing::CHECK,
+    &certificate_served_differs::CHECK,
     &certificate_key_exposed::CHECK,
     &cni_config_missing::CHECK,
     &cni_config_invalid::CHECK,

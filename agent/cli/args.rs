@@ -42,6 +42,8 @@ pub enum Command {
         #[command(flatten)]
         show: Show,
     },
+    /// Print the node's journal, as journalctl does, where there is no journalctl or the disk is another's.
+    Logs(super::logs::Logs),
     /// Print the article of a finding's code.
     Explain { code: String },
     /// List every finding there is.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span};
+use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput};
 
 use super::{SETTINGS, nearest, parse_duration};
 
@@ -122,7 +122,7 @@ pub(super) fn parse(text: &str) -> (Vec<Entry>, Vec<Fault>) {
 }
 
 struct Reader<'a> {
-    events: Parser<'a, serde_saphyr::granit_parser::StrInput<'a>>,
+    events: Parser<'a, StrInput<'a>>,
     entries: Vec<Entry>,
     /// Wrong keys, after which reading goes on.
     faults: Vec<Fault>,

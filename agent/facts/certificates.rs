@@ -6,6 +6,21 @@ use super::{Blind, Observed, Sourced, Timestamp};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificates {
     pub places: Vec<Place>,
+    /// The servers on this node that present one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<Server>,
+}
+
+/// A server, and what it really presents: it may not have read its file again since that was replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// The place whose certificate it is started with.
+    pub path: String,
+    /// Where it can be called on this node: `127.0.0.1:10250`.
+    pub address: String,
+    /// What it presented when it was last asked; absent where it was not, or nobody listened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presents: Option<Observed<Certificate>>,
 }
 
 /// A file, or an entry of a kubeconfig, with the certificates in it.
@@ -204,7 +219,37 @@ impl Place {
     }
 }
 
+impl Certificate {
+    /// The two are one certificate, by what makes it unique: its issuer and its serial number (RFC 5280, 4.1.2.2), and its dates,
+    /// for issuers that count wrong.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let identity = |one: &Self| (one.issuer_common_name.clone(), one.serial.clone(), one.not_before, one.not_after);
+        identity(self) == identity(other)
+    }
+}
+
 impl Certificates {
+    /// The place whose certificate a server is started with.
+    #[must_use]
+    pub fn place_of(&self, server: &Server) -> Option<&Place> {
+        self.places.iter().find(|place| place.path == server.path && place.in_use)
+    }
+
+    /// The certificate in a server's file.
+    #[must_use]
+    pub fn file_of(&self, server: &Server) -> Option<&Certificate> {
+        self.place_of(server)?.leaf()
+    }
+
+    /// Takes over what servers were last seen to present.
+    pub fn keep_presented(&mut self, before: &Self) {
+        for server in &mut self.servers {
+            let same = before.servers.iter().find(|other| other.path == server.path && other.address == server.address);
+            server.presents = same.and_then(|other| other.presents.clone());
+        }
+    }
+
     /// Of the certificates in use: what could not be read, signatures that could not be checked, keys that could not be compared.
     pub(super) fn blind_spots(&self) -> Vec<&Blind> {
         let seen = self.places.iter().filter(|place| place.in_use).flat_map(|place| {
@@ -220,6 +265,7 @@ impl Certificates {
             };
             [file, key]
         });
-        seen.flatten().collect()
+        let presented = self.servers.iter().filter_map(|server| server.presents.as_ref()?.blind());
+        seen.flatten().chain(presented).collect()
     }
 }

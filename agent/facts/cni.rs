@@ -2,16 +2,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::kubelet::{Fault, File, FileState};
+use super::kubelet::Fault;
 use super::{Blind, Sourced};
 
 /// The CNI configuration directory as the container runtime sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cni {
     pub runtime: Runtime,
-    /// The runtime's own configuration files, in the order they are read; later ones override.
-    #[serde(default)]
-    pub runtime_config: Vec<File>,
     pub conf_dir: Sourced<String>,
     /// Where plugins are looked for, in order.
     pub bin_dirs: Vec<Sourced<String>>,
@@ -242,10 +239,6 @@ impl Cni {
     }
 
     pub(super) fn blind_spots(&self) -> Vec<&Blind> {
-        let config = self.runtime_config.iter().filter_map(|file| match &file.state {
-            FileState::Unreadable(blind) => Some(blind),
-            _ => None,
-        });
         let files = self.files.iter().filter_map(|file| match &file.state {
             ConfState::Unreadable(blind) => Some(blind),
             _ => None,
@@ -254,6 +247,6 @@ impl Cni {
             Binary::Unreadable(blind) => Some(blind),
             _ => None,
         });
-        config.chain(files).chain(binaries).collect()
+        files.chain(binaries).collect()
     }
 }

@@ -63,6 +63,9 @@ pub struct Kubelet {
     pub healthz_bind_address: Sourced<String>,
     /// `healthzPort`; 0 switches it off.
     pub healthz_port: Sourced<u16>,
+    /// `address`, if set: where the kubelet's own API listens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Sourced<String>>,
     /// `port`: the kubelet's own API, 10250 by default.
     pub port: Sourced<u16>,
     pub cluster_dns: Sourced<Vec<String>>,
@@ -76,6 +79,9 @@ pub struct Kubelet {
     /// `tlsCertFile`, if set: the serving certificate is this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_cert_file: Option<Sourced<String>>,
+    /// `tlsPrivateKeyFile`, if set: that certificate's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_private_key_file: Option<Sourced<String>>,
     /// `imageGCHighThresholdPercent`: disk usage at which images are removed.
     pub image_gc_high_threshold_percent: Sourced<u8>,
     /// `imageGCLowThresholdPercent`: disk usage down to which images are removed.

@@ -11,6 +11,7 @@ pub mod journal;
 pub mod kubelet;
 pub mod node;
 pub mod pressure;
+pub mod runtime;
 pub mod shell;
 pub mod timestamp;
 pub mod units;
@@ -26,6 +27,7 @@ pub use journal::Journal;
 pub use kubelet::Kubelet;
 pub use node::Node;
 pub use pressure::Pressure;
+pub use runtime::Runtime;
 pub use timestamp::Timestamp;
 pub use units::Units;
 
@@ -46,6 +48,9 @@ pub struct Facts {
     pub kubelet: Observed<Kubelet>,
     pub certificates: Observed<Certificates>,
     pub cni: Observed<Cni>,
+    /// Absent from older files of facts.
+    #[serde(default = "Observed::not_yet")]
+    pub runtime: Observed<Runtime>,
     pub pressure: Observed<Pressure>,
     /// When each domain was looked at, and how long that took.
     pub observed: BTreeMap<Domain, Observation>,
@@ -65,6 +70,7 @@ impl Facts {
             kubelet: Observed::not_yet(),
             certificates: Observed::not_yet(),
             cni: Observed::not_yet(),
+            runtime: Observed::not_yet(),
             pressure: Observed::not_yet(),
             observed: BTreeMap::new(),
         }
@@ -81,6 +87,7 @@ impl Facts {
         domain(Domain::Kubelet, self.kubelet.blind_or(Kubelet::blind_spots));
         domain(Domain::Certificates, self.certificates.blind_or(Certificates::blind_spots));
         domain(Domain::Cni, self.cni.blind_or(Cni::blind_spots));
+        domain(Domain::Runtime, self.runtime.blind_or(Runtime::blind_spots));
         domain(Domain::Pressure, self.pressure.blind_or(Pressure::blind_spots));
         spots
     }
@@ -142,12 +149,13 @@ pub enum Domain {
     Kubelet,
     Certificates,
     Cni,
+    Runtime,
     Pressure,
 }
 
 impl Domain {
     /// Every domain that is observed at run time, in the order of a round.
-    pub const ALL: [Self; 6] = [Self::Units, Self::Journal, Self::Kubelet, Self::Certificates, Self::Cni, Self::Pressure];
+    pub const ALL: [Self; 7] = [Self::Units, Self::Journal, Self::Kubelet, Self::Certificates, Self::Cni, Self::Runtime, Self::Pressure];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -158,6 +166,7 @@ impl Domain {
             Self::Kubelet => "kubelet",
             Self::Certificates => "certificates",
             Self::Cni => "cni",
+            Self::Runtime => "runtime",
             Self::Pressure => "pressure",
         }
     }

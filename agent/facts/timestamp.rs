@@ -57,6 +57,15 @@ impl Timestamp {
         format!("{:04}-{:02}-{:02} {:02}:{:02}:{:02} UTC", t.year(), u8::from(t.month()), t.day(), t.hour(), t.minute(), t.second())
     }
 
+    /// `Dec 01 03:12:44`, as syslog and `journalctl -o short` write it.
+    #[must_use]
+    pub fn syslog(self) -> String {
+        const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        let t = self.0;
+        let month = MONTHS.get(usize::from(u8::from(t.month())) - 1).copied().unwrap_or_default();
+        format!("{month} {:02} {:02}:{:02}:{:02}", t.day(), t.hour(), t.minute(), t.second())
+    }
+
     /// `03:12:44`, for instants of the last hours.
     #[must_use]
     pub fn clock(self) -> String {

@@ -31,6 +31,12 @@ impl Board {
         self.version.send_modify(|version| *version += 1);
     }
 
+    /// Adds to what an observer of the domain has put, and wakes who waits.
+    pub fn add(&self, update: impl FnOnce(&mut Facts)) {
+        update(&mut self.lock());
+        self.version.send_modify(|version| *version += 1);
+    }
+
     /// The facts as of now: a copy that nobody changes any more.
     #[must_use]
     pub fn facts(&self) -> Facts {

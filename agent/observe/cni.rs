@@ -45,7 +45,7 @@ const PROVIDERS: [Provider; 11] = [
 /// # Errors
 /// Blind if the directory is there and cannot be listed.
 pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) -> Result<Cni, Blind> {
-    let Runtime { kind, config, conf_dir, bin_dirs, max_conf_num, default_network, needs_loopback, .. } = runtime::observe(host, kubelet, units);
+    let Runtime { kind, conf_dir, bin_dirs, max_conf_num, default_network, needs_loopback, .. } = runtime::observe(host, kubelet, units);
     let listed = host.list(&conf_dir.value)?;
     let conf_dir_exists = listed.is_some();
     let mut files = Vec::new();
@@ -65,7 +65,6 @@ pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) 
     runtime_files.dedup();
     Ok(Cni {
         runtime: kind,
-        runtime_config: config,
         conf_dir,
         bin_dirs,
         max_conf_num,

@@ -24,6 +24,9 @@ const ALWAYS: [&str; 9] = [
     "/var/lib/kubelet",
 ];
 
+/// The units whose command lines name the files of the kubelet and of a control plane that runs as units.
+pub const CONFIGURING: [&str; 5] = ["kubelet.service", "kube-apiserver.service", "etcd.service", "kube-controller-manager.service", "kube-scheduler.service"];
+
 /// A set of watched directories. Made anew for each round: the kernel's watch is on a directory, not on its name, and a
 /// directory that is removed and made again would be lost to an old one.
 #[derive(Debug)]
@@ -43,7 +46,7 @@ impl AsRawFd for Watched {
 pub fn directories(facts: &Facts) -> BTreeSet<String> {
     let mut files: Vec<&str> = Vec::new();
     let mut found: BTreeSet<String> = ALWAYS.into_iter().map(str::to_owned).collect();
-    if let Some(unit) = facts.units.known().and_then(|units| units.get("kubelet.service")) {
+    for unit in facts.units.known().into_iter().flat_map(|units| CONFIGURING.iter().filter_map(|name| units.get(name))) {
         files.extend(unit.environment_files.iter().map(|file| file.path.as_str()));
     }
     if let Some(kubelet) = facts.kubelet.known() {

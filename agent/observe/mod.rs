@@ -6,6 +6,7 @@
 pub mod board;
 pub mod certificates;
 pub mod cni;
+pub mod cri;
 pub mod files_watch;
 pub mod host;
 pub mod journal;
@@ -16,6 +17,7 @@ pub mod node;
 pub mod pressure;
 pub mod runtime;
 pub mod signals;
+pub mod tls;
 pub mod units;
 mod yaml;
 
@@ -46,11 +48,18 @@ pub async fn round(host: &Host, config: &Config, signals: &[(&'static str, &'sta
     facts.node = node::observe(host, config.node_name.clone(), Some(&kubelet));
     timed(Domain::Kubelet, start);
     let start = Instant::now();
-    facts.certificates = Observed::Known(certificates::observe(host, &kubelet, &config.certificates.paths));
+    let mut found = certificates::observe(host, &kubelet, &facts.units, &config.certificates.paths);
+    if host.is_live() {
+        certificates::ask_all(&mut found).await;
+    }
+    facts.certificates = Observed::Known(found);
     timed(Domain::Certificates, start);
     let start = Instant::now();
     facts.cni = cni::observe(host, Some(&kubelet), &facts.units).into();
     timed(Domain::Cni, start);
+    let start = Instant::now();
+    facts.runtime = Observed::Known(runtime::ask(host, config, runtime::observe(host, Some(&kubelet), &facts.units)).await);
+    timed(Domain::Runtime, start);
     let start = Instant::now();
     facts.pressure = Observed::Known(pressure::observe(host, &kubelet, &facts.units, &pressure::Probe::default()));
     timed(Domain::Pressure, start);

@@ -1,18 +1,19 @@
 //! Which container runtime the kubelet uses, and what its own configuration says: where networks and images are.
 
-use std::collections::BTreeMap;
+mod settings;
+mod watch;
 
 use serde_json::Value as Json;
-use toml::de::{DeTable, DeValue};
 
-use super::host::{Host, ReadError};
+use super::cri;
+use super::host::Host;
+use crate::config::Config;
 use crate::facts::cni::Runtime as Kind;
-use crate::facts::kubelet::{Fault, File, FileState};
+use crate::facts::kubelet::File;
+use crate::facts::runtime::{self, CgroupDriver, Reply};
 use crate::facts::{Kubelet, Observed, Sourced, Units};
-
-const LIMIT: u64 = 1 << 20;
-/// Files read at most, imports and drop-ins included.
-const MOST: usize = 100;
+use settings::{LIMIT, MOST, Settings, trim};
+pub use watch::watch;
 
 /// A distribution that runs a containerd of its own; the mark is in the kubelet's endpoint, and a directory of it on the node.
 struct Embedded {
@@ -22,6 +23,7 @@ struct Embedded {
     conf_dir: &'static str,
     bin_dir: &'static str,
     root: &'static str,
+    socket: &'static str,
 }
 
 const EMBEDDED: [Embedded; 4] = [
@@ -32,6 +34,7 @@ const EMBEDDED: [Embedded; 4] = [
         conf_dir: "/var/lib/rancher/k3s/agent/etc/cni/net.d",
         bin_dir: "/var/lib/rancher/k3s/data/cni",
         root: "/var/lib/rancher/k3s/agent/containerd",
+        socket: "/run/k3s/containerd/containerd.sock",
     },
     Embedded {
         endpoint: "k3s",
@@ -40,6 +43,7 @@ const EMBEDDED: [Embedded; 4] = [
         conf_dir: "/etc/cni/net.d",
         bin_dir: "/opt/cni/bin",
         root: "/var/lib/rancher/rke2/agent/containerd",
+        socket: "/run/k3s/containerd/containerd.sock",
     },
     Embedded {
         endpoint: "microk8s",
@@ -48,6 +52,7 @@ const EMBEDDED: [Embedded; 4] = [
         conf_dir: "/var/snap/microk8s/current/args/cni-network",
         bin_dir: "/var/snap/microk8s/current/opt/cni/bin",
         root: "/var/snap/microk8s/common/var/lib/containerd",
+        socket: "/var/snap/microk8s/common/run/containerd.sock",
     },
     Embedded {
         endpoint: "k0s",
@@ -56,6 +61,7 @@ const EMBEDDED: [Embedded; 4] = [
         conf_dir: "/etc/cni/net.d",
         bin_dir: "/opt/cni/bin",
         root: "/var/lib/k0s/containerd",
+        socket: "/run/k0s/containerd.sock",
     },
 ];
 
@@ -63,6 +69,7 @@ const EMBEDDED: [Embedded; 4] = [
 #[derive(Debug)]
 pub struct Runtime {
     pub kind: Kind,
+    pub endpoint: Sourced<String>,
     /// The configuration files, in the order in which they override each other.
     pub config: Vec<File>,
     pub conf_dir: Sourced<String>,
@@ -74,17 +81,44 @@ pub struct Runtime {
     pub image_dirs: Vec<Sourced<String>>,
     /// Where containers' writable layers are, if that is not where the images are.
     pub container_dir: Option<Sourced<String>>,
+    /// Where the CRI is switched off.
+    pub cri_disabled: Option<String>,
+    pub cgroup_driver: Sourced<CgroupDriver>,
+    pub sandbox_image: Option<Sourced<String>>,
+}
+
+impl Runtime {
+    /// The facts of the runtime, before it is asked.
+    #[must_use]
+    pub fn unasked(self) -> runtime::Runtime {
+        let Self { kind, endpoint, config, cri_disabled, cgroup_driver, sandbox_image, .. } = self;
+        runtime::Runtime { kind, endpoint, config, cri_disabled, cgroup_driver, sandbox_image, reply: Reply::NotAsked }
+    }
 }
 
 /// Reads the runtime's configuration; what it does not set has the runtime's default.
 #[must_use]
 pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) -> Runtime {
     let endpoint = kubelet.and_then(|kubelet| kubelet.container_runtime_endpoint.as_ref()).map(|endpoint| endpoint.value.as_str());
-    match kind(host, endpoint) {
+    let runtime = match kind(host, endpoint) {
         Kind::Containerd => containerd(host, units, endpoint.unwrap_or_default()),
         Kind::CriO => crio(host, units),
         Kind::CriDockerd => cri_dockerd(host, units),
+    };
+    match kubelet.and_then(|kubelet| kubelet.container_runtime_endpoint.clone()) {
+        Some(endpoint) => Runtime { endpoint, ..runtime },
+        None => runtime,
     }
+}
+
+/// Asks the runtime behind the endpoint, where a node runs and it is wanted.
+pub async fn ask(host: &Host, config: &Config, configured: Runtime) -> runtime::Runtime {
+    let runtime = configured.unasked();
+    let reply = match runtime.socket() {
+        Some(socket) if host.is_live() && config.runtime.ask => cri::ask(host, socket, runtime.sandbox_image.as_ref().map(|image| image.value.as_str())).await,
+        _ => Reply::NotAsked,
+    };
+    runtime::Runtime { reply, ..runtime }
 }
 
 /// By the kubelet's endpoint; else whose socket is there, else which is installed, else the kubelet's own default.
@@ -122,8 +156,14 @@ fn containerd(host: &Host, units: &Observed<Units>, endpoint: &str) -> Runtime {
     let key = |name: &'static str| [cni.as_slice(), &[name]].concat();
     let (conf_dir, bin_dir, root) =
         embedded.map_or(("/etc/cni/net.d", "/opt/cni/bin", "/var/lib/containerd"), |known| (known.conf_dir, known.bin_dir, known.root));
+    let sandbox = settings.text(if settings.version >= 3 {
+        &["plugins", "io.containerd.cri.v1.images", "pinned_images", "sandbox"]
+    } else {
+        &["plugins", "io.containerd.grpc.v1.cri", "sandbox_image"]
+    });
     let bin_dirs = settings.list(&key("bin_dirs")).or_else(|| settings.text(&key("bin_dir")).map(|dir| vec![dir]));
     let root = flag(&["--root"]).or_else(|| settings.text(&["root"])).unwrap_or_else(|| Sourced::default_value(root.to_owned()));
+    let cri = if settings.version >= 3 { "io.containerd.cri.v1.runtime" } else { "io.containerd.grpc.v1.cri" };
     let snapshotter = settings.text(&images).map_or_else(|| "overlayfs".to_owned(), |name| name.value);
     let plugin = format!("io.containerd.snapshotter.v1.{snapshotter}");
     let mut image_dirs: Vec<_> = settings.text(&["plugins", &plugin, "root_path"]).into_iter().collect();
@@ -138,8 +178,29 @@ fn containerd(host: &Host, units: &Observed<Units>, endpoint: &str) -> Runtime {
         needs_loopback: !settings.is_true(&key("use_internal_loopback")),
         image_dirs,
         container_dir: None,
+        endpoint: Sourced::default_value(format!("unix://{}", embedded.map_or("/run/containerd/containerd.sock", |known| known.socket))),
+        cri_disabled: disabled_cri(&settings),
+        cgroup_driver: containerd_cgroup_driver(&settings, cri),
+        sandbox_image: sandbox,
         config: settings.files,
     }
+}
+
+/// The plugins without which containerd serves no CRI: version 1 of the configuration names them shortly.
+fn disabled_cri(settings: &Settings) -> Option<String> {
+    let names = ["cri", "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime", "io.containerd.cri.v1.images"];
+    settings.list(&["disabled_plugins"])?.into_iter().find(|plugin| names.contains(&plugin.value.as_str())).map(|plugin| plugin.source)
+}
+
+/// `SystemdCgroup` of the default runtime; false is containerd's default. `systemd_cgroup` is how version 1 had it for all.
+fn containerd_cgroup_driver(settings: &Settings, cri: &str) -> Sourced<CgroupDriver> {
+    let name = settings.text(&["plugins", cri, "containerd", "default_runtime_name"]).map_or_else(|| "runc".to_owned(), |name| name.value);
+    let of_runtime = settings.truth(&["plugins", cri, "containerd", "runtimes", &name, "options", "SystemdCgroup"]);
+    let of_all = settings.truth(&["plugins", cri, "systemd_cgroup"]);
+    let set = of_all.filter(|set| set.value).or(of_runtime);
+    set.map_or(Sourced::default_value(CgroupDriver::Cgroupfs), |set| {
+        Sourced::new(if set.value { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs }, set.source)
+    })
 }
 
 /// CRI-O's `pkg/config/config.go`: the file, then every drop-in in the order of its name.
@@ -160,6 +221,7 @@ fn crio(host: &Host, units: &Observed<Units>) -> Runtime {
     }
     let root = settings.text(&["crio", "root"]).or_else(|| storage.text(&["storage", "graphroot"]));
     let root = root.unwrap_or_else(|| Sourced::default_value("/var/lib/containers/storage".to_owned()));
+    let socket = settings.text(&["crio", "api", "listen"]);
     let image_store = settings.text(&["crio", "imagestore"]).or_else(|| storage.text(&["storage", "imagestore"]));
     let (image_dirs, container_dir) = match image_store {
         Some(images) => (vec![images], Some(root)),
@@ -174,8 +236,19 @@ fn crio(host: &Host, units: &Observed<Units>) -> Runtime {
         needs_loopback: false,
         image_dirs,
         container_dir,
+        endpoint: Sourced::default_value(format!("unix://{}", socket.map_or_else(|| "/var/run/crio/crio.sock".to_owned(), |socket| socket.value))),
+        cri_disabled: None,
+        cgroup_driver: crio_cgroup_driver(&settings),
+        sandbox_image: settings.text(&["crio", "image", "pause_image"]),
         config: settings.files,
     }
+}
+
+/// `cgroup_manager`; systemd is CRI-O's default since 1.18.
+fn crio_cgroup_driver(settings: &Settings) -> Sourced<CgroupDriver> {
+    settings.text(&["crio", "runtime", "cgroup_manager"]).map_or(Sourced::default_value(CgroupDriver::Systemd), |manager| {
+        Sourced::new(if manager.value == "cgroupfs" { CgroupDriver::Cgroupfs } else { CgroupDriver::Systemd }, manager.source)
+    })
 }
 
 /// cri-dockerd's flags (`config/options.go`) and Docker's daemon.json.
@@ -183,7 +256,8 @@ fn cri_dockerd(host: &Host, units: &Observed<Units>) -> Runtime {
     let flag = |name: &str, default: &str| exec_flag(units, "cri-docker.service", &[name]).unwrap_or_else(|| Sourced::default_value(default.to_owned()));
     let daemon = "/etc/docker/daemon.json";
     let text = host.read_text(daemon, LIMIT).unwrap_or_default();
-    let root = serde_json::from_str::<Json>(&text).ok().and_then(|json| json.get("data-root")?.as_str().map(str::to_owned));
+    let json = serde_json::from_str::<Json>(&text).unwrap_or_default();
+    let root = json.get("data-root").and_then(Json::as_str).map(str::to_owned);
     let root = root.map_or_else(|| Sourced::default_value("/var/lib/docker".to_owned()), |root| Sourced::new(root, daemon));
     let bin_dirs = flag("--cni-bin-dir", "/opt/cni/bin");
     Runtime {
@@ -196,6 +270,22 @@ fn cri_dockerd(host: &Host, units: &Observed<Units>) -> Runtime {
         needs_loopback: true,
         image_dirs: vec![root],
         container_dir: None,
+        endpoint: Sourced::default_value("unix:///run/cri-dockerd.sock".to_owned()),
+        cri_disabled: None,
+        cgroup_driver: docker_cgroup_driver(host, &json, daemon),
+        sandbox_image: exec_flag(units, "cri-docker.service", &["--pod-infra-container-image"]),
+    }
+}
+
+/// `exec-opts` of daemon.json; without it dockerd takes systemd where cgroup v2 is and systemd runs (`daemon/daemon_unix.go`).
+fn docker_cgroup_driver(host: &Host, json: &Json, file: &str) -> Sourced<CgroupDriver> {
+    let options = json.get("exec-opts").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
+    let set = options.filter_map(|option| option.strip_prefix("native.cgroupdriver=")).next_back();
+    match set {
+        Some("systemd") => Sourced::new(CgroupDriver::Systemd, file),
+        Some(_) => Sourced::new(CgroupDriver::Cgroupfs, file),
+        None if host.exists("/sys/fs/cgroup/cgroup.controllers").unwrap_or(false) => Sourced::default_value(CgroupDriver::Systemd),
+        None => Sourced::default_value(CgroupDriver::Cgroupfs),
     }
 }
 
@@ -212,197 +302,4 @@ fn exec_flag(units: &Observed<Units>, unit: &str, names: &[&str]) -> Option<Sour
         return Some(Sourced::new(trim(value), format!("{unit} {}", names.first()?)));
     }
     None
-}
-
-/// A path as it is joined to.
-fn trim(path: &str) -> String {
-    match path.trim_end_matches('/') {
-        "" => path.to_owned(),
-        trimmed => trimmed.to_owned(),
-    }
-}
-
-/// TOML files laid over each other: the last one that sets a key wins. containerd 2 merges its imports so; containerd 1
-/// replaced whole plugin sections, which gives the same unless an import repeats a section without the key.
-#[derive(Debug, Default)]
-struct Settings {
-    files: Vec<File>,
-    /// The main file's `version`; containerd refuses imports of a higher one.
-    version: u64,
-    values: BTreeMap<Vec<String>, (Leaf, String)>,
-}
-
-#[derive(Clone, Debug)]
-enum Leaf {
-    Text(String),
-    Number(u64),
-    Bool(bool),
-    List(Vec<String>),
-}
-
-impl Settings {
-    /// The file and its `imports`, which may import in turn; a file is read once.
-    fn containerd(host: &Host, path: Sourced<String>) -> Self {
-        let mut settings = Self::default();
-        let mut pending = vec![path];
-        while let Some(path) = (!pending.is_empty()).then(|| pending.remove(0)) {
-            if settings.files.len() >= MOST || settings.files.iter().any(|file| file.path.value == path.value) {
-                continue;
-            }
-            let parent = path.value.clone();
-            settings.values.remove(["imports".to_owned()].as_slice());
-            settings.read(host, path);
-            if settings.files.len() == 1 {
-                settings.version = settings.number(&["version"]).map_or(1, |version| version.value);
-            }
-            for import in settings.list(&["imports"]).unwrap_or_default() {
-                let path = clean(&super::kubeconfig::beside(&parent, &import.value));
-                pending.extend(glob(host, &path).into_iter().map(|path| Sourced::new(path, import.source.clone())));
-            }
-        }
-        settings
-    }
-
-    /// Lays a file over what was read before. One that is not there is left out, as the runtimes do.
-    fn read(&mut self, host: &Host, path: Sourced<String>) {
-        let state = match host.read_text(&path.value, LIMIT) {
-            Ok(text) => match DeTable::parse(&text) {
-                Ok(table) => {
-                    self.lay(&path.value, &text, table.get_ref());
-                    FileState::Valid
-                }
-                Err(error) => {
-                    let (line, column) = place(&text, error.span().map_or(0, |span| span.start));
-                    FileState::Invalid(vec![Fault::at(format!("not TOML: {}", error.message()), line, column)])
-                }
-            },
-            Err(ReadError::Missing) => return,
-            Err(ReadError::Blind(blind)) => FileState::Unreadable(blind),
-            Err(error) => FileState::Invalid(vec![Fault::new(error.to_string())]),
-        };
-        self.files.push(File { path, state });
-    }
-
-    fn lay(&mut self, file: &str, text: &str, table: &DeTable) {
-        let mut tables = vec![(Vec::new(), table)];
-        while let Some((path, table)) = tables.pop() {
-            for (key, value) in table {
-                let name = key.get_ref().as_ref();
-                // containerd's version 1 names its plugins shortly.
-                let name = if name == "cri" && path == ["plugins"] { "io.containerd.grpc.v1.cri" } else { name };
-                let path: Vec<String> = path.iter().cloned().chain([name.to_owned()]).collect();
-                if let DeValue::Table(table) = value.get_ref() {
-                    tables.push((path, table));
-                } else if let Some(leaf) = leaf(value.get_ref()) {
-                    let (line, _) = place(text, key.span().start);
-                    self.values.insert(path, (leaf, format!("{file}:{line}")));
-                }
-            }
-        }
-    }
-
-    fn get(&self, path: &[&str]) -> Option<&(Leaf, String)> {
-        let path: Vec<String> = path.iter().map(|&key| key.to_owned()).collect();
-        self.values.get(&path)
-    }
-
-    /// A path or a name; an empty one is as good as none.
-    fn text(&self, path: &[&str]) -> Option<Sourced<String>> {
-        match self.get(path)? {
-            (Leaf::Text(text), source) if !text.is_empty() => Some(Sourced::new(trim(text), source)),
-            _ => None,
-        }
-    }
-
-    fn list(&self, path: &[&str]) -> Option<Vec<Sourced<String>>> {
-        match self.get(path)? {
-            (Leaf::List(list), source) if !list.is_empty() => Some(list.iter().map(|text| Sourced::new(trim(text), source)).collect()),
-            _ => None,
-        }
-    }
-
-    fn number(&self, path: &[&str]) -> Option<Sourced<u64>> {
-        match self.get(path)? {
-            (Leaf::Number(number), source) => Some(Sourced::new(*number, source)),
-            _ => None,
-        }
-    }
-
-    fn is_true(&self, path: &[&str]) -> bool {
-        matches!(self.get(path), Some((Leaf::Bool(true), _)))
-    }
-}
-
-fn leaf(value: &DeValue) -> Option<Leaf> {
-    Some(match value {
-        DeValue::String(text) => Leaf::Text(text.to_string()),
-        DeValue::Integer(number) => Leaf::Number(u64::from_str_radix(number.as_str(), number.radix()).ok()?),
-        DeValue::Boolean(truth) => Leaf::Bool(*truth),
-        DeValue::Array(items) => Leaf::List(items.iter().filter_map(|item| item.get_ref().as_str().map(str::to_owned)).collect()),
-        _ => return None,
-    })
-}
-
-/// Line and column of a byte, from 1.
-fn place(text: &str, at: usize) -> (u64, u64) {
-    let before = text.get(..at).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() as u64 + 1, before[line_start..].chars().count() as u64 + 1)
-}
-
-/// As Go's `filepath.Clean`: without `.` and `..`, so that one file has one name.
-fn clean(path: &str) -> String {
-    let mut parts = Vec::new();
-    for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
-        if part == ".." {
-            parts.pop();
-        } else {
-            parts.push(part);
-        }
-    }
-    format!("/{}", parts.join("/"))
-}
-
-/// The files a pattern names, sorted; `*` in the last part only, which is where imports have it.
-fn glob(host: &Host, pattern: &str) -> Vec<String> {
-    let Some((dir, name)) = pattern.rsplit_once('/') else { return Vec::new() };
-    if !name.contains('*') {
-        return vec![pattern.to_owned()];
-    }
-    let names = host.list(dir).ok().flatten().unwrap_or_default();
-    names.into_iter().filter(|candidate| matches_glob(name, candidate)).map(|name| format!("{dir}/{name}")).take(MOST).collect()
-}
-
-/// `*` stands for any characters.
-fn matches_glob(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
-    let mut parts: Vec<_> = parts.collect();
-    let last = parts.pop().unwrap_or_default();
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_star_stands_for_any_characters() {
-        for (pattern, name, matches) in [
-            ("*.toml", "a.toml", true),
-            ("*.toml", "a.tom", false),
-            ("10-*-x*.toml", "10-a-xyz.toml", true),
-            ("a*b", "ab", true),
-            ("*", "any", true),
-            ("a*", "b", false),
-        ] {
-            assert_eq!(matches_glob(pattern, name), matches, "{pattern} {name}");
-        }
-    }
 }

@@ -2,12 +2,11 @@
 //!
 //! The positions are the parser's own: nothing is searched for in the text. JSON is YAML, so it is read, too.
 
-use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{DuplicateKeyPolicy, Location, Spanned};
+use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput};
 
 use crate::facts::Sourced;
 use crate::facts::kubelet::Fault;
@@ -46,49 +45,183 @@ pub(super) struct Key {
     pub at: At,
 }
 
+/// No configuration nests deeper, or holds more values, what its aliases stand for included.
+const DEEPEST: usize = 24;
+const VALUES: usize = 100_000;
+
 /// Parses the first document, as the libraries of Kubernetes do (sigs.k8s.io/yaml). `None`: there is nothing in it.
 ///
 /// # Errors
 /// Where and why it is no YAML; also for what no configuration needs: nesting beyond 24 levels, 100,000 values.
 pub(super) fn parse(bytes: &[u8], file: &str) -> Result<Option<Node>, Fault> {
-    std::str::from_utf8(bytes).map_err(|error| not_utf8(bytes, error.valid_up_to()))?;
-    let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_depth: 24,
-            max_nodes: 100_000,
-            max_events: 300_000,
-            max_aliases: 1_000,
-            max_anchors: 1_000,
-            max_recorded_anchor_events: 100_000,
-        },
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
-        duplicate_keys: DuplicateKeyPolicy::PassThrough,
-        legacy_octal_numbers: true,
-        with_snippet: false,
-    };
-    let mut reader = bytes;
-    let first = serde_saphyr::read_with_options::<_, Node>(&mut reader, options).next();
-    let mut node = first.transpose().map_err(|error| {
-        // The first line says what is wrong; the position is given by itself.
-        let message = error.to_string();
-        let message = message.lines().next().unwrap_or_default();
-        let message = message.split_once(" at line ").map_or(message, |(message, _)| message).trim_start_matches("error: ").to_owned();
-        match error.location() {
-            Some(location) if location.line() > 0 => Fault::at(format!("not YAML: {message}"), location.line(), location.column()),
-            _ => Fault::new(format!("not YAML: {message}")),
-        }
-    })?;
-    if let Some(node) = &mut node {
-        node.stamp(&Arc::from(file));
+    let text = std::str::from_utf8(bytes).map_err(|error| no_character(bytes, error.valid_up_to(), "a byte that is no UTF-8"))?;
+    if let Some(at) = text.find(|c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}')) {
+        return Err(no_character(bytes, at, "a control character"));
     }
-    Ok(node.filter(|node| node.tree != Tree::Null))
+    let mut builder = Builder { events: Parser::new_from_str(text), file: Arc::from(file), anchors: HashMap::new(), left: VALUES };
+    loop {
+        match builder.next()? {
+            (Event::StreamStart | Event::DocumentStart(..), _) => {}
+            (Event::StreamEnd | Event::DocumentEnd, _) => return Ok(None),
+            (event, span) => return Ok(Some(builder.node(event, span, 0)?).filter(|node| node.tree != Tree::Null)),
+        }
+    }
 }
 
-fn not_utf8(bytes: &[u8], at: usize) -> Fault {
+/// Makes the tree of the parser's events.
+struct Builder<'a> {
+    events: Parser<'a, StrInput<'a>>,
+    file: Arc<str>,
+    /// What an alias stands for, with the number of values in it.
+    anchors: HashMap<usize, (Node, usize)>,
+    /// How many values more there may be.
+    left: usize,
+}
+
+impl<'a> Builder<'a> {
+    fn next(&mut self) -> Result<(Event<'a>, Span), Fault> {
+        match self.events.next_event() {
+            Some(Ok(event)) => Ok(event),
+            Some(Err(error)) => {
+                let place = error.marker();
+                Err(Fault::at(format!("not YAML: {}", error.info()), place.line() as u64, place.col() as u64 + 1))
+            }
+            None => Ok((Event::StreamEnd, Span::default())),
+        }
+    }
+
+    fn at(&self, span: Span) -> At {
+        At { file: Arc::clone(&self.file), line: span.start.line() as u64, column: span.start.col() as u64 + 1 }
+    }
+
+    fn take(&mut self, values: usize, at: &At) -> Result<(), Fault> {
+        self.left = self.left.checked_sub(values).ok_or_else(|| at.fault("not YAML: more than 100,000 values"))?;
+        Ok(())
+    }
+
+    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Fault> {
+        let at = self.at(span);
+        if depth > DEEPEST {
+            return Err(at.fault("not YAML: nested more than 24 levels deep"));
+        }
+        let before = self.left;
+        self.take(1, &at)?;
+        let (tree, anchor) = match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let plain = style == ScalarStyle::Plain && tag.is_none_or(|tag| tag.suffix() != "str");
+                (if plain { resolved(&text) } else { Tree::Text(text.into_owned()) }, anchor)
+            }
+            Event::SequenceStart(_, anchor, _) => (self.list(depth)?, anchor),
+            Event::MappingStart(_, anchor, _) => (self.map(depth)?, anchor),
+            Event::Alias(id) => {
+                let (node, values) = self.anchors.get(&id).cloned().ok_or_else(|| at.fault("not YAML: an alias of what it stands in"))?;
+                self.take(values, &at)?;
+                (node.tree, 0)
+            }
+            _ => return Err(at.fault("not YAML: a value is missing")),
+        };
+        let node = Node { tree, at };
+        if anchor != 0 {
+            let values = before - self.left;
+            self.take(values, &node.at)?;
+            self.anchors.insert(anchor, (node.clone(), values));
+        }
+        Ok(node)
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Tree, Fault> {
+        let mut items = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok(Tree::List(items)),
+                (event, span) => items.push(self.node(event, span, depth + 1)?),
+            }
+        }
+    }
+
+    fn map(&mut self, depth: usize) -> Result<Tree, Fault> {
+        let mut entries: Vec<(Key, Node)> = Vec::new();
+        let mut merged = Vec::new();
+        loop {
+            let (event, span) = self.next()?;
+            if event == Event::MappingEnd {
+                break;
+            }
+            let merges = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<");
+            let key = self.key(event, span, depth)?;
+            let (event, span) = self.next()?;
+            let value = self.node(event, span, depth + 1)?;
+            if merges {
+                merged.push(value);
+            } else {
+                entries.push((key, value));
+            }
+        }
+        // What is merged stands behind what is written here.
+        for (key, value) in merged.iter().flat_map(|node| [node].into_iter().chain(node.items())).flat_map(Node::entries) {
+            if !entries.iter().any(|(name, _)| name.name == key.name) {
+                entries.push((key.clone(), value.clone()));
+            }
+        }
+        Ok(Tree::Map(entries))
+    }
+
+    fn key(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Key, Fault> {
+        if let Event::Scalar(name, _, 0, _) = event {
+            return Ok(Key { name: name.into_owned(), at: self.at(span) });
+        }
+        let Node { tree, at } = self.node(event, span, depth + 1)?;
+        match tree {
+            Tree::Text(name) => Ok(Key { name, at }),
+            _ => Err(at.fault("not YAML: a key that is no word")),
+        }
+    }
+}
+
+/// What a plain word means: sigs.k8s.io/yaml's goyaml.v2, `resolve.go`, as JSON then knows it (a date is text).
+fn resolved(text: &str) -> Tree {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Tree::Null,
+        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => return Tree::Bool(true),
+        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => return Tree::Bool(false),
+        _ => {}
+    }
+    if !text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) {
+        return Tree::Text(text.to_owned());
+    }
+    let digits = text.replace('_', "");
+    let number = integer(&digits).map(Tree::Int).or_else(|| {
+        let decimal = digits.chars().all(|c| c.is_ascii_digit() || "+-.eE".contains(c));
+        digits.parse().ok().filter(|_| decimal).map(Tree::Float)
+    });
+    number.unwrap_or_else(|| Tree::Text(text.to_owned()))
+}
+
+/// As Go's `strconv.ParseInt` reads it with base 0.
+fn integer(text: &str) -> Option<i64> {
+    let (negative, digits) = match text.as_bytes().first()? {
+        b'-' => (true, text.get(1..)?),
+        b'+' => (false, text.get(1..)?),
+        _ => (false, text),
+    };
+    let (base, digits) = match digits.get(..2).map(str::to_ascii_lowercase).as_deref() {
+        Some("0x") => (16, digits.get(2..)?),
+        Some("0b") => (2, digits.get(2..)?),
+        Some("0o") => (8, digits.get(2..)?),
+        Some(two) if two.starts_with('0') => (8, digits.get(1..)?),
+        _ => (10, digits),
+    };
+    // A second sign is no digit.
+    digits.starts_with(|c: char| c.is_digit(base)).then_some(())?;
+    let value = i128::from_str_radix(digits, base).ok()?;
+    i64::try_from(if negative { -value } else { value }).ok()
+}
+
+fn no_character(bytes: &[u8], at: usize, what: &str) -> Fault {
     let before = bytes.get(..at).unwrap_or_default();
     let line = before.split(|byte| *byte == b'\n').count();
     let column = before.rsplit(|byte| *byte == b'\n').next().map_or(0, <[u8]>::len) + 1;
-    Fault::at("not YAML: a byte that is no UTF-8", line as u64, column as u64)
+    Fault::at(format!("not YAML: {what}"), line as u64, column as u64)
 }
 
 impl Node {
@@ -192,20 +325,6 @@ impl Node {
             entries.push((key, inner));
         }
     }
-
-    fn stamp(&mut self, file: &Arc<str>) {
-        self.at.file = Arc::clone(file);
-        match &mut self.tree {
-            Tree::List(items) => items.iter_mut().for_each(|item| item.stamp(file)),
-            Tree::Map(entries) => {
-                for (key, value) in entries {
-                    key.at.file = Arc::clone(file);
-                    value.stamp(file);
-                }
-            }
-            _ => {}
-        }
-    }
 }
 
 impl At {
@@ -234,101 +353,6 @@ impl fmt::Display for Node {
             Tree::List(_) => f.write_str("a list"),
             Tree::Map(_) => f.write_str("a mapping"),
         }
-    }
-}
-
-impl From<Location> for At {
-    fn from(location: Location) -> Self {
-        Self { file: Arc::from(""), line: location.line(), column: location.column() }
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Tree>::deserialize(deserializer)?;
-        Ok(Self { tree: spanned.value, at: spanned.referenced.into() })
-    }
-}
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Cow<'de, str>>::deserialize(deserializer)?;
-        Ok(Self { name: spanned.value.into_owned(), at: spanned.referenced.into() })
-    }
-}
-
-impl<'de> Deserialize<'de> for Tree {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TreeVisitor)
-    }
-}
-
-struct TreeVisitor;
-
-impl<'de> Visitor<'de> for TreeVisitor {
-    type Value = Tree;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("YAML")
-    }
-
-    fn visit_unit<E>(self) -> Result<Tree, E> {
-        Ok(Tree::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Tree, E> {
-        Ok(Tree::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Tree, E> {
-        Ok(Tree::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Tree, E> {
-        Ok(Tree::Int(value))
-    }
-
-    #[allow(clippy::cast_precision_loss)] // as every JSON decoder
-    fn visit_u64<E>(self, value: u64) -> Result<Tree, E> {
-        Ok(i64::try_from(value).map_or(Tree::Float(value as f64), Tree::Int))
-    }
-
-    #[allow(clippy::cast_precision_loss)] // as every JSON decoder
-    fn visit_i128<E>(self, value: i128) -> Result<Tree, E> {
-        Ok(i64::try_from(value).map_or(Tree::Float(value as f64), Tree::Int))
-    }
-
-    #[allow(clippy::cast_precision_loss)] // as every JSON decoder
-    fn visit_u128<E>(self, value: u128) -> Result<Tree, E> {
-        Ok(i64::try_from(value).map_or(Tree::Float(value as f64), Tree::Int))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Tree, E> {
-        Ok(Tree::Float(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Tree, E> {
-        Ok(Tree::Text(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Tree, E> {
-        Ok(Tree::Text(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Tree, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(Tree::List(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tree, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
-        }
-        Ok(Tree::Map(entries))
     }
 }
 
@@ -377,6 +401,18 @@ mod tests {
         assert_eq!(node.get("1").unwrap().text(), Some("x"));
         assert_eq!(node.get("on").unwrap().bool(), Some(true));
         assert_eq!(node.get("octal").unwrap().int(), Some(0o644));
+        let node = yaml("a: 0x1F\nb: -1_000\nc: 1e3\nd: 100Mi\ne: 2026-11-24\nf: \"1\"\ng: !!str 1\nh: +-1\ni: 08\nj: .inf\n");
+        let tree = |key| node.get(key).unwrap().tree.clone();
+        assert_eq!((tree("a"), tree("b"), tree("c"), tree("i")), (Tree::Int(31), Tree::Int(-1000), Tree::Float(1e3), Tree::Float(8.0)));
+        for (key, text) in [("d", "100Mi"), ("e", "2026-11-24"), ("f", "1"), ("g", "1"), ("h", "+-1"), ("j", ".inf")] {
+            assert_eq!(tree(key), Tree::Text(text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn an_alias_cannot_stand_in_what_it_names() {
+        assert!(fault(b"a: &a [*a]\n").message.starts_with("not YAML: "));
+        assert!(fault(b"? [a]\n: b\n").message.contains("key"));
     }
 
     #[test]

@@ -30,9 +30,14 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Boots a node of a Debian suite: `bookworm` has systemd 252, `trixie` 257. `None`, with a word about it, where
+    /// Boots a node of a Debian suite: `bookworm` has systemd 252, `trixie` 257, `forky` 262. `None`, with a word about it, where
     /// `NODETRIAGE_LAB` does not name what `tests/lab/prepare` made.
     pub fn boot(suite: &str, name: &str) -> Option<Self> {
+        Self::boot_with(suite, name, &[])
+    }
+
+    /// As [`Self::boot`], with variables for `tests/lab/boot`.
+    pub fn boot_with(suite: &str, name: &str, variables: &[(&str, &str)]) -> Option<Self> {
         static BOOTED: AtomicU32 = AtomicU32::new(0);
         let Some(lab) = std::env::var_os("NODETRIAGE_LAB") else {
             // Past the test harness, which shows what a passed test prints to nobody.
@@ -44,16 +49,21 @@ impl Lab {
         };
         let name = format!("{name}-{suite}-{}-{}", std::process::id(), BOOTED.fetch_add(1, Ordering::Relaxed));
         let node = Self { directory: Path::new(&lab).join("nodes").join(&name), name };
-        let output = script("boot").args([suite, &node.name]).output().expect("tests/lab/boot starts");
+        let output = script("boot").args([suite, &node.name]).envs(variables.iter().copied()).output().expect("tests/lab/boot starts");
         assert!(output.status.success(), "tests/lab/boot {suite}: {}", text(&output.stderr));
         Some(node)
     }
 
     /// Runs shell commands in the node, which must succeed; what they print.
     pub fn sh(&self, commands: &str) -> String {
+        text(&self.sh_bytes(commands))
+    }
+
+    /// As [`Self::sh`], byte for byte.
+    pub fn sh_bytes(&self, commands: &str) -> Vec<u8> {
         let output = self.command(commands).output().expect("tests/lab/in starts");
         assert!(output.status.success(), "in the node, {commands}: {}{}{}", output.status, text(&output.stdout), text(&output.stderr));
-        text(&output.stdout)
+        output.stdout
     }
 
     /// As [`Self::sh`]; the moment before, from which [`Daemon::wait_for`] measures.
@@ -134,6 +144,15 @@ impl Lab {
             }
         });
         let daemon = Daemon { runs: Runs::Outside { child, log }, address };
+        daemon.wait_until_ready();
+        daemon
+    }
+
+    /// The daemon as root, inside the node.
+    pub fn daemon_as_root(&self) -> Daemon {
+        std::fs::copy(BINARY, self.root().join("usr/bin/nodetriage")).unwrap_or_else(|error| panic!("{BINARY}: {error}"));
+        let daemon = Daemon { runs: Runs::Inside { node: self.directory.clone() }, address: ([127, 0, 0, 1], 20258).into() };
+        self.sh("systemd-run --quiet --unit=nodetriage nodetriage serve --node-name node1 --state-dir none");
         daemon.wait_until_ready();
         daemon
     }

@@ -1,9 +1,12 @@
 //! What mends a certificate: one procedure for each way in which it was made.
 
-use super::{better, is_rotated};
+use super::{better, is_rotated, reader};
 use crate::facts::Facts;
 use crate::facts::certificates::{Place, PlaceState, Role};
 use crate::facts::shell::quote;
+
+/// One process is all of Kubernetes there (microk8s.io: "Services and ports").
+const MICROK8S: &str = "snap restart microk8s.daemon-kubelite";
 
 /// One thing to do, whatever it mends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,6 +203,27 @@ fn ca(facts: &Facts, path: &str) -> Vec<String> {
         let here = format!("# then here, with {new} copied over:");
         vec!["# on a control-plane node, unless its CA is a new one already:".to_owned(), make, here, place, after]
     }
+}
+
+/// The command that starts the program again which presents the certificate at a place.
+pub(in crate::checks) fn start_again(facts: &Facts, place: &Place) -> Option<String> {
+    let below = |dir: &str| place.path.starts_with(dir);
+    Some(match place.role {
+        _ if below("/var/lib/rancher/k3s/") => format!("systemctl restart {}", rancher_unit(facts, "k3s")),
+        _ if below("/var/lib/rancher/rke2/") => format!("systemctl restart {}", rancher_unit(facts, "rke2")),
+        _ if below("/var/snap/microk8s/") => MICROK8S.to_owned(),
+        Role::KubeletServing => "systemctl restart kubelet".to_owned(),
+        _ => match native_unit(facts, place) {
+            Some(unit) => format!("systemctl restart {unit}"),
+            None => restart(&format!("component={}", static_pod(place)?)),
+        },
+    })
+}
+
+/// The unit that reads the certificate at its start, where its program runs as a unit.
+fn native_unit(facts: &Facts, place: &Place) -> Option<String> {
+    let unit = format!("{}.service", reader(facts, place)?);
+    facts.units.known()?.get(&unit).filter(|found| found.is_installed() && !found.is_masked()).map(|_| unit.clone())
 }
 
 /// A server has the cluster's own certificates; on an agent only those of `agent/` lie.

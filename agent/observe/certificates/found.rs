@@ -68,7 +68,7 @@ impl Found<'_> {
             Some(Held::Inline(entry, ders)) => {
                 let state = ders.as_ref().map_or_else(|why| PlaceState::Invalid(why.clone()), |ders| judge(ders, wanted.role, wanted.authority));
                 let key = ders.as_ref().ok().and_then(|ders| key::look(self.host, key, kubeconfig, ders.first()?));
-                self.add(Place { entry: Some(entry.clone()), key, ..place(kubeconfig, wanted.role, state) });
+                self.add(Place { entry: Some(entry.clone()), key, in_use: wanted.in_use, named_by: wanted.named_by, ..place(kubeconfig, wanted.role, state) });
             }
             Some(Held::File { path, named_by }) => self.file(Wanted { path, named_by: Some(named_by.clone()), key: key.clone(), ..wanted }),
             None => {}
@@ -100,7 +100,7 @@ impl Found<'_> {
     }
 }
 
-fn place(path: &str, role: Role, state: PlaceState) -> Place {
+pub(super) fn place(path: &str, role: Role, state: PlaceState) -> Place {
     Place { path: path.to_owned(), target: None, entry: None, named_by: None, role, in_use: true, state, key: None, called: Vec::new() }
 }
 
@@ -131,7 +131,7 @@ fn judge(ders: &Ders, role: Role, authority: Option<&Authority>) -> PlaceState {
     PlaceState::Certificates(certificates)
 }
 
-fn fact(certificate: &X509Certificate) -> Option<Certificate> {
+pub(super) fn fact(certificate: &X509Certificate) -> Option<Certificate> {
     Some(Certificate {
         common_name: name_of(certificate.subject()),
         organizations: certificate.subject().iter_organization().map(|value| words(value.as_slice())).collect(),

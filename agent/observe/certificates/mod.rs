@@ -5,19 +5,23 @@ mod distributions;
 mod found;
 mod key;
 mod kubeconfig;
-mod manifests;
 mod pem;
+mod programs;
+mod served;
 mod trust;
 
 use super::host::Host;
+use super::units::from_files;
+use crate::config::Config;
 use crate::facts::certificates::Role;
 use crate::facts::kubelet::endpoint;
-use crate::facts::{Certificates, Kubelet, Sourced};
+use crate::facts::{Certificates, Kubelet, Observed, Sourced, Units};
 use found::{Found, Wanted};
 use key::KeyAt;
 use kubeconfig::Kubeconfig;
-use manifests::Program;
 pub(super) use pem::parse;
+use programs::Program;
+pub use served::{Schedule, ask, ask_all};
 use trust::Authority;
 
 const KUBERNETES: &str = "/etc/kubernetes";
@@ -54,8 +58,8 @@ const fn known(role: Role, program: &'static str, flag: &'static str, key_flag: 
 
 /// Finds and reads all of them. `paths` are further ones of the configuration.
 #[must_use]
-pub fn observe(host: &Host, kubelet: &Kubelet, paths: &[String]) -> Certificates {
-    let node = Node::read(host, kubelet);
+pub fn observe(host: &Host, kubelet: &Kubelet, units: &Observed<Units>, paths: &[String]) -> Certificates {
+    let node = Node::read(host, kubelet, units);
     let mut found = Found { host, places: Vec::new() };
     node.kubelet_client(&mut found);
     node.kubelet_serving(&mut found);
@@ -66,7 +70,7 @@ pub fn observe(host: &Host, kubelet: &Kubelet, paths: &[String]) -> Certificates
     for pattern in paths {
         found.configured(pattern);
     }
-    Certificates { places: found.places }
+    Certificates { servers: served::servers(&node, &found.places), places: found.places }
 }
 
 /// What is looked for, and who issues it.
@@ -75,16 +79,21 @@ struct Node<'a> {
     kubelet: &'a Kubelet,
     kubeconfig: Option<Kubeconfig>,
     programs: Vec<Program>,
+    /// Where the manifests of static pods are.
+    manifests: &'a str,
 }
 
 impl<'a> Node<'a> {
-    fn read(host: &'a Host, kubelet: &'a Kubelet) -> Self {
+    fn read(host: &'a Host, kubelet: &'a Kubelet, units: &Observed<Units>) -> Self {
+        // Where no bus answers, the unit files tell what would be started.
+        let files = units.blind().and_then(|_| from_files(host, &Config::default()).ok());
         let manifests = kubelet.static_pod_path.as_ref().map_or("/etc/kubernetes/manifests", |path| path.value.trim_end_matches('/'));
         Self {
             host,
             kubelet,
             kubeconfig: kubelet.kubeconfig.as_ref().and_then(|kubeconfig| Kubeconfig::read(host, &kubeconfig.file.path.value)),
-            programs: manifests::programs(host, manifests),
+            programs: programs::programs(host, manifests, units.known().or(files.as_ref())),
+            manifests,
         }
     }
 
@@ -107,7 +116,7 @@ impl<'a> Node<'a> {
     fn kubelet_serving(&self, found: &mut Found) {
         let given = self.kubelet.tls_cert_file.as_ref();
         if let Some(file) = given {
-            let key = self.kubelet.flags.get("tls-private-key-file").map_or(KeyAt::Beside, |key| KeyAt::File(key.value.clone()));
+            let key = self.kubelet.tls_private_key_file.as_ref().map_or(KeyAt::Beside, |key| KeyAt::File(key.value.clone()));
             let wanted = Wanted::new(&file.value, Role::KubeletServing, None);
             found.file(Wanted { named_by: Some(file.source.clone()), must_exist: true, key, ..wanted });
         }
@@ -129,30 +138,34 @@ impl<'a> Node<'a> {
         found.held(&file.file.path.value, kubeconfig.cluster_ca.as_ref(), &KeyAt::Nowhere, Wanted::new("", Role::ClusterCa, None));
     }
 
-    /// What the static pods are started with. kubeadm's files beside it are in use where no manifest says otherwise.
+    /// What its programs are started with. kubeadm's files are in use only where one of them is there and its manifest does not say
+    /// otherwise: on a node that is no control-plane node any more they lie about.
     fn control_plane(&self, found: &mut Found) {
         for known in &KNOWN {
             let authority = self.issuer(known.role);
             let program = self.program(known.program);
             let called = if known.role == Role::ApiServer { self.api_server_is_called(program) } else { Vec::new() };
             if let Some((program, path)) = program.and_then(|program| Some((program, program.file(known.flag)?))) {
-                let key = program.file(known.key_flag).map_or(KeyAt::Beside, KeyAt::File);
-                let named_by = Some(format!("{} --{}", program.manifest, known.flag));
-                found.file(Wanted { named_by, must_exist: true, key, called: called.clone(), ..Wanted::new(&path, known.role, authority.as_ref()) });
+                let key = program.file(known.key_flag).map_or(KeyAt::Beside, |key| KeyAt::File(key.value));
+                let wanted = Wanted::new(&path.value, known.role, authority.as_ref());
+                found.file(Wanted { named_by: Some(path.source.clone()), must_exist: true, key, called: called.clone(), ..wanted });
             }
             let path = format!("{PKI}/{}", known.file);
-            let in_use = program.is_none() && !(known.role == Role::ClusterCa && self.is_worker_with_another_ca());
+            let owner = if known.program.is_empty() { "etcd" } else { known.program };
+            let in_use = match known.role {
+                // It is on every node; its clientCAFile, if that can be read, says which CA the kubelet knows.
+                Role::ClusterCa if self.kubelet.client_ca_file.is_none() => program.is_none(),
+                // kubeadm's own probes use it, whatever the manifest says.
+                Role::EtcdHealthcheckClient => self.runs(owner),
+                _ => program.is_none() && self.runs(owner),
+            };
             found.file(Wanted { in_use, key: KeyAt::Beside, called, ..Wanted::new(&path, known.role, authority.as_ref()) });
         }
     }
 
-    /// A worker's pki/ca.crt serves nothing but the kubelet's clientCAFile, and that is another one.
-    fn is_worker_with_another_ca(&self) -> bool {
-        self.kubelet.client_ca_file.is_some() && !self.has_api_server()
-    }
-
-    fn has_api_server(&self) -> bool {
-        self.host.exists(&format!("{PKI}/apiserver.crt")).unwrap_or(false)
+    /// A program of the control plane belongs to this node: it is started with flags that we know, or has a manifest that says nothing.
+    fn runs(&self, program: &str) -> bool {
+        self.program(program).is_some() || self.host.exists(&format!("{}/{program}.yaml", self.manifests)).unwrap_or(false)
     }
 
     /// Its own address, and how this node's kubelet calls it.
@@ -161,22 +174,33 @@ impl<'a> Node<'a> {
         let server = self.kubelet.kubeconfig.as_ref().and_then(|kubeconfig| kubeconfig.server.as_ref());
         let dialled = server.and_then(|server| Some(Sourced::new(endpoint(&server.value).ok()?.0, server.source.clone())));
         let flag = "advertise-address";
-        let own = program.flag(flag).map(|address| Sourced::new(address.to_owned(), format!("{} --{flag}", program.manifest)));
+        let own = program.flag(flag).map(|address| Sourced::new(address.value.clone(), format!("{} --{flag}", address.source)));
         own.into_iter().chain(dialled).collect()
     }
 
-    /// Every other kubeconfig in /etc/kubernetes. The kubelet's bootstrap kubeconfig holds a token.
+    /// Every other kubeconfig in /etc/kubernetes, and those that programs of the control plane are given elsewhere. The kubelet's
+    /// bootstrap kubeconfig holds a token.
     fn kubeconfigs(&self, found: &mut Found) {
-        let names = self.host.list(KUBERNETES).ok().flatten().unwrap_or_default();
         let authority = self.client_ca();
-        for path in names.iter().filter(|name| name.strip_suffix(".conf").is_some()).map(|name| format!("{KUBERNETES}/{name}")) {
-            if self.kubelet.kubeconfig.as_ref().is_some_and(|kubeconfig| kubeconfig.file.path.value == path) {
-                continue;
-            }
-            if let Some(kubeconfig) = Kubeconfig::read(self.host, &path) {
-                let wanted = Wanted { must_exist: true, ..Wanted::new("", Role::KubeconfigClient, authority.as_ref()) };
+        let mut seen: Vec<String> = self.kubelet.kubeconfig.iter().map(|kubeconfig| kubeconfig.file.path.value.clone()).collect();
+        let mut kubeconfig = |path: String, named_by: Option<String>, in_use: bool| {
+            if let Some(kubeconfig) = Kubeconfig::read(self.host, &path).filter(|_| !seen.contains(&path)) {
+                let wanted = Wanted { named_by, in_use, must_exist: true, ..Wanted::new("", Role::KubeconfigClient, authority.as_ref()) };
                 found.held(&path, kubeconfig.client.as_ref(), &kubeconfig.client_key, wanted);
+                seen.push(path);
             }
+        };
+        let names = self.host.list(KUBERNETES).ok().flatten().unwrap_or_default();
+        for name in names.iter().filter(|name| name.strip_suffix(".conf").is_some()) {
+            let owner = match name.as_str() {
+                "controller-manager.conf" => "kube-controller-manager",
+                "scheduler.conf" => "kube-scheduler",
+                _ => "kube-apiserver",
+            };
+            kubeconfig(format!("{KUBERNETES}/{name}"), None, self.runs(owner));
+        }
+        for path in self.programs.iter().filter_map(|program| program.file("kubeconfig")) {
+            kubeconfig(path.value, Some(path.source), true);
         }
     }
 
@@ -186,7 +210,7 @@ impl<'a> Node<'a> {
 
     /// The CA that a flag of a static pod names.
     fn flagged(&self, program: &str, flag: &str) -> Option<Authority> {
-        Authority::file(self.host, &self.program(program)?.file(flag)?)
+        Authority::file(self.host, &self.program(program)?.file(flag)?.value)
     }
 
     fn kubeadm(&self, file: &str) -> Option<Authority> {
@@ -197,7 +221,7 @@ impl<'a> Node<'a> {
     /// kubeconfig's CA signs servers and only stands in.
     fn client_ca(&self) -> Option<Authority> {
         self.flagged("kube-apiserver", "client-ca-file")
-            .or_else(|| self.kubeadm("ca.crt").filter(|_| self.has_api_server()))
+            .or_else(|| self.kubeadm("ca.crt").filter(|_| self.runs("kube-apiserver")))
             .or_else(|| Authority::file(self.host, &self.kubelet.client_ca_file.as_ref()?.path.value))
             .or_else(|| Some(self.kubeconfig.as_ref()?.authority(self.host)?.stand_in()))
     }

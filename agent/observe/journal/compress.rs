@@ -79,13 +79,13 @@ fn lz4(packed: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
 
 fn xz(packed: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
     const DAMAGED: Fault = Fault::Damaged("xz data");
+    let mut source = xz_block(packed).ok_or(DAMAGED)?;
     // The decoder keeps all that it unpacks until it is done: ask first how much that is.
-    if xz_size(packed).is_none_or(|size| size > WHOLE_MAX) {
+    if lzma2_size(source).is_none_or(|size| size > WHOLE_MAX) {
         return Err(DAMAGED);
     }
     let mut sink = Sink { left: limit, out };
-    let mut source = packed;
-    match lzma_rs::xz_decompress(&mut source, &mut sink) {
+    match lzma_rs::lzma2_decompress(&mut source, &mut sink) {
         Ok(()) => Ok(()),
         // The sink stops the decoder when it has enough.
         Err(_) if sink.left == 0 => Ok(()),
@@ -93,11 +93,20 @@ fn xz(packed: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
     }
 }
 
-/// What the first block of an xz stream unpacks to, by the headers of its LZMA2 chunks; journald writes one block.
-fn xz_size(packed: &[u8]) -> Option<usize> {
+/// The LZMA2 data of the first block of an xz stream. journald writes one block, without a checksum (`compress_blob_xz()`):
+/// the index and the footer behind it tell nothing more.
+fn xz_block(packed: &[u8]) -> Option<&[u8]> {
     const STREAM_HEADER: usize = 12;
-    let mut at = STREAM_HEADER + (usize::from(*packed.get(STREAM_HEADER)?) + 1) * 4;
-    let mut size = 0_usize;
+    const FILTERS: u8 = 3;
+    let block = packed.strip_prefix(b"\xfd7zXZ\0").and_then(|_| packed.get(STREAM_HEADER..))?;
+    let size = block.first().filter(|size| **size != 0)?;
+    block.get(1).filter(|flags| **flags & FILTERS == 0)?;
+    block.get((usize::from(*size) + 1) * 4..)
+}
+
+/// What LZMA2 data unpacks to, by the headers of its chunks.
+fn lzma2_size(packed: &[u8]) -> Option<usize> {
+    let (mut at, mut size) = (0_usize, 0_usize);
     let word = |at: usize| Some(usize::from(u16::from_be_bytes(packed.get(at..at + 2)?.try_into().ok()?)));
     loop {
         let control = *packed.get(at)?;

@@ -1,12 +1,13 @@
 //! Which lines matter: those of the watched units' current runs, systemd's about them, and the kernel's of this boot.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::compress::Decompressor;
 use super::file::{Direction, Entry, JournalFile};
 use super::find;
-use super::format::{Fault, Id, State};
+use super::format::Id;
+use super::opened::Opened;
 use super::reader::{Filter, Reader};
 use super::tally::{Line, Origin, Tally};
 use crate::config::Config;
@@ -32,10 +33,12 @@ const RESTART_SCHEDULED: &str = "MESSAGE_ID=5eb03494b6584870a536b337290809b3";
 /// # Errors
 /// Blind, if there is no journal that can be read.
 pub fn observe(host: &Host, config: &Config, signals: &[(&'static str, &'static Signal)]) -> Result<Journal, Blind> {
-    let look = Look::back(host, config, signals)?;
+    let mut opened = Opened::all(host, find::directories(host)?)?;
+    let mut look = Look::new(config, signals);
+    look.back(host, &mut opened.reader);
     // A disk's clock stands where its last line was written.
     let now = if host.is_live() { unix_micros() } else { look.tally.newest() };
-    Ok(look.facts(now))
+    Ok(look.facts(&opened, now))
 }
 
 pub(super) fn unix_micros() -> u64 {
@@ -60,10 +63,9 @@ enum Mark {
     RunOf(Id),
 }
 
-/// The marks of one file: a line is judged by where its fields lie, without reading them. Empty, for a file that is read
-/// from its first entry.
-#[derive(Debug, Default)]
-pub(super) struct Marks {
+/// The marks of one file: a line is judged by where its fields lie, without reading them.
+#[derive(Debug)]
+struct Marks {
     known: HashMap<u64, Mark>,
     /// DATA objects up to here have been looked up; later ones are looked at as they appear.
     seen_to: u64,
@@ -78,143 +80,77 @@ struct Judged {
     restarts: bool,
 }
 
-/// The open journal and what was read of it.
+/// What was read of the open journal.
 #[derive(Debug)]
 pub(super) struct Look {
-    pub reader: Reader,
-    /// By the reader's file index.
-    pub marks: Vec<Marks>,
     pub tally: Tally,
-    pub directories: Vec<String>,
-    pub unreadable: BTreeMap<String, Blind>,
+    /// By the id of the file.
+    marks: HashMap<Id, Marks>,
     units: Vec<String>,
     wanted: HashMap<Vec<u8>, Mark>,
     buffer: Vec<u8>,
 }
 
 impl Look {
-    /// Opens every file, and reads back what the watched units and the kernel said, newest first within the limits.
-    pub fn back(host: &Host, config: &Config, signals: &[(&'static str, &'static Signal)]) -> Result<Self, Blind> {
+    pub fn new(config: &Config, signals: &[(&'static str, &'static Signal)]) -> Self {
         let units = watched(config);
-        let mut look = Self {
-            reader: Reader::default(),
-            marks: Vec::new(),
-            tally: Tally::new(&units, Signals::new(signals)),
-            directories: find::directories(host)?,
-            unreadable: BTreeMap::new(),
-            wanted: wanted(&units),
-            units,
-            buffer: Vec::new(),
-        };
-        for directory in look.directories.clone() {
-            for name in find::names(host, &directory)? {
-                // A file that journald has only begun is found again by who follows.
-                if let Some(file) = look.open(host, &format!("{directory}/{name}"), &mut false) {
-                    let marks = look.resolve(&file);
-                    look.add(file, marks);
+        Self { tally: Tally::new(&units, Signals::new(signals)), marks: HashMap::new(), wanted: wanted(&units), units, buffer: Vec::new() }
+    }
+
+    /// The marks of a file, which is looked up what it already has.
+    fn marks<'a>(marks: &'a mut HashMap<Id, Marks>, wanted: &HashMap<Vec<u8>, Mark>, reader: &mut Reader, index: usize) -> Option<&'a mut Marks> {
+        let Reader { cache, unpack, files, damaged, .. } = reader;
+        let file = files.get(index)?;
+        Some(marks.entry(file.header.file_id).or_insert_with(|| {
+            let mut marks = Marks { known: HashMap::new(), seen_to: file.header.tail_object_offset };
+            for (payload, mark) in wanted {
+                match file.find_data(cache, unpack, payload) {
+                    Ok(Some(offset)) => drop(marks.known.insert(offset, *mark)),
+                    Ok(None) => {}
+                    // One damaged chain hides one field, not the file.
+                    Err(_) => *damaged += 1,
                 }
             }
-        }
-        look.require_one()?;
-        look.read_back(host);
-        Ok(look)
-    }
-
-    /// Opens a file; `None` if it is gone, or refused, or not completely written yet: then it is `young`.
-    pub fn open(&mut self, host: &Host, path: &str, young: &mut bool) -> Option<JournalFile> {
-        let opened = find::open(host, path).and_then(|file| match file.map(|file| self.reader.open(file, path.to_owned())) {
-            None => Ok(None),
-            Some(Ok(file)) => Ok(Some(file)),
-            Some(Err(Fault::Incomplete)) => {
-                *young = true;
-                Ok(None)
-            }
-            Some(Err(fault)) => Err(refusal(path, &fault)),
-        });
-        match opened {
-            Ok(file) => {
-                self.unreadable.remove(path);
-                file
-            }
-            Err(blind) => {
-                self.unreadable.insert(path.to_owned(), blind);
-                None
-            }
-        }
-    }
-
-    /// Reads this file, too, from `marks` on.
-    pub fn add(&mut self, file: JournalFile, marks: Marks) {
-        self.reader.files.push(file);
-        self.marks.push(marks);
-    }
-
-    /// # Errors
-    /// Blind, if no file is open: there is no journal, or none that can be read.
-    fn require_one(&self) -> Result<(), Blind> {
-        if !self.reader.files.is_empty() {
-            return Ok(());
-        }
-        Err(self.unreadable.values().next().cloned().unwrap_or_else(|| {
-            let [disk, memory] = find::ROOTS;
-            Blind::new(format!("no journal in {disk} or {memory}")).grant(format!("mount {disk} and {memory} below the root, or start systemd-journald"))
+            marks
         }))
     }
 
-    /// Looks up what the file already has.
-    fn resolve(&mut self, file: &JournalFile) -> Marks {
-        let Reader { cache, unpack, damaged, .. } = &mut self.reader;
-        let mut marks = Marks { known: HashMap::new(), seen_to: file.header.tail_object_offset };
-        for (payload, mark) in &self.wanted {
-            match file.find_data(cache, unpack, payload) {
-                Ok(Some(offset)) => drop(marks.known.insert(offset, *mark)),
-                Ok(None) => {}
-                // One damaged chain hides one field, not the file.
-                Err(_) => *damaged += 1,
-            }
+    /// Forgets what is known of files that are not open any more.
+    pub fn forget_closed(&mut self, reader: &Reader) {
+        if self.marks.len() > reader.files.len() {
+            self.marks.retain(|id, _| reader.files.iter().any(|file| file.header.file_id == *id));
         }
-        marks
     }
 
-    fn read_back(&mut self, host: &Host) {
-        let Some(boot) = self.boot(host) else { return };
+    /// Reads back what the watched units and the kernel said in this boot, newest first within the limits.
+    pub fn back(&mut self, host: &Host, reader: &mut Reader) {
+        let Some(boot) = boot(host, reader) else { return };
         let boot = Filter::field("_BOOT_ID", &boot.to_string());
         let deadline = Instant::now() + BACK_TIME;
         let kernel = Filter::And(vec![boot.clone(), Filter::field("_TRANSPORT", "kernel")]);
-        let mut found = self.collect(&kernel, deadline, |_| true);
-        self.feed(&found);
+        let mut found = self.collect(reader, &kernel, deadline, |_| true);
+        self.feed(reader, &found);
         for unit in self.units.clone() {
             let about = Filter::And(vec![Filter::field("UNIT", &unit), Filter::field("_PID", "1")]);
             let filter = Filter::And(vec![boot.clone(), Filter::Or(vec![Filter::field("_SYSTEMD_UNIT", &unit), about])]);
             // The current run, and the one before it.
             let mut runs: Vec<Id> = Vec::new();
-            found = self.collect(&filter, deadline, |judged| {
+            found = self.collect(reader, &filter, deadline, |judged| {
                 if let Some(invocation) = judged.invocation.filter(|invocation| !runs.contains(invocation)) {
                     runs.push(invocation);
                 }
                 runs.len() <= 2
             });
-            self.feed(&found);
+            self.feed(reader, &found);
         }
     }
 
-    /// This boot, if the journal knows it; else the one of its newest entry.
-    fn boot(&mut self, host: &Host) -> Option<Id> {
-        let running = host.read_text("/proc/sys/kernel/random/boot_id", 4096).ok().and_then(|text| Id::parse(text.trim()));
-        let logged = running.filter(|boot| {
-            let payload = format!("_BOOT_ID={boot}");
-            let Reader { cache, unpack, files, .. } = &mut self.reader;
-            files.iter().any(|file| matches!(file.find_data(cache, unpack, payload.as_bytes()), Ok(Some(_))))
-        });
-        logged.or_else(|| self.reader.newest_boot())
-    }
-
     /// Where the matching entries lie, newest first, as long as `wanted` says.
-    fn collect(&mut self, filter: &Filter, deadline: Instant, mut wanted: impl FnMut(&Judged) -> bool) -> Vec<(usize, u64)> {
+    fn collect(&mut self, reader: &mut Reader, filter: &Filter, deadline: Instant, mut wanted: impl FnMut(&Judged) -> bool) -> Vec<(usize, u64)> {
         let mut found = Vec::new();
-        let mut walk = self.reader.walk(filter, Direction::Backward);
-        while let Some(index) = walk.next(&mut self.reader) {
-            let Some(judged) = self.judge(index, &walk.entry) else { continue };
+        let mut walk = reader.walk(filter, Direction::Backward);
+        while let Some(index) = walk.next(reader) {
+            let Some(judged) = self.judge(reader, index, &walk.entry) else { continue };
             if !wanted(&judged) || found.len() >= BACK_LINES || (found.len() % 64 == 63 && Instant::now() > deadline) {
                 break;
             }
@@ -224,22 +160,22 @@ impl Look {
     }
 
     /// Takes in what was collected, oldest first.
-    fn feed(&mut self, found: &[(usize, u64)]) {
+    fn feed(&mut self, reader: &mut Reader, found: &[(usize, u64)]) {
         let mut entry = Entry::default();
         for (index, offset) in found.iter().rev() {
-            let Some(file) = self.reader.files.get(*index) else { continue };
-            match file.entry(&mut self.reader.cache, *offset, &mut entry) {
-                Ok(()) => drop(self.take(*index, &entry)),
-                Err(_) => self.reader.damaged += 1,
+            let Some(file) = reader.files.get(*index) else { continue };
+            match file.entry(&mut reader.cache, *offset, &mut entry) {
+                Ok(()) => drop(self.take(reader, *index, &entry)),
+                Err(_) => reader.damaged += 1,
             }
         }
     }
 
     /// Takes an entry in, if it matters; false if it does not.
-    pub fn take(&mut self, index: usize, entry: &Entry) -> bool {
-        let Some(judged) = self.judge(index, entry) else { return false };
+    pub fn take(&mut self, reader: &mut Reader, index: usize, entry: &Entry) -> bool {
+        let Some(judged) = self.judge(reader, index, entry) else { return false };
         let mut message = std::mem::take(&mut self.buffer);
-        if !self.reader.value(index, entry, b"MESSAGE=", MESSAGE_MAX, &mut message) {
+        if !reader.value(index, entry, b"MESSAGE=", MESSAGE_MAX, &mut message) {
             message.clear();
         }
         let line = Line {
@@ -251,16 +187,15 @@ impl Look {
             restarts: judged.restarts,
             message: &message,
         };
-        let Self { tally, reader, .. } = self;
-        tally.take(&line, || reader.cursor(index, &entry.head).to_string());
+        self.tally.take(&line, || reader.cursor(index, &entry.head).to_string());
         self.buffer = message;
         true
     }
 
     /// Judges an entry by its marks; `None` if it is nobody's we watch.
-    fn judge(&mut self, index: usize, entry: &Entry) -> Option<Judged> {
-        let marks = self.marks.get_mut(index)?;
-        let Reader { cache, unpack, files, .. } = &mut self.reader;
+    fn judge(&mut self, reader: &mut Reader, index: usize, entry: &Entry) -> Option<Judged> {
+        let marks = Self::marks(&mut self.marks, &self.wanted, reader, index)?;
+        let Reader { cache, unpack, files, .. } = reader;
         let file = files.get(index)?;
         let (mut unit, mut about, mut run, mut run_of) = (None, None, None, None);
         let (mut kernel, mut init, mut severe, mut restarts) = (false, false, false, false);
@@ -300,11 +235,11 @@ impl Look {
     }
 
     /// The facts, as of `now` (microseconds since 1970).
-    pub fn facts(&self, now: u64) -> Journal {
+    pub fn facts(&self, opened: &Opened, now: u64) -> Journal {
         Journal {
-            directories: self.directories.clone(),
-            files: self.reader.files.len(),
-            unreadable: self.unreadable.values().cloned().collect(),
+            directories: opened.directories.clone(),
+            files: opened.reader.files.len(),
+            unreadable: opened.unreadable.values().cloned().collect(),
             until: Timestamp::from_unix_micros(self.tally.newest()),
             last_words: self.tally.last_words(now),
             signals: self.tally.signals(now),
@@ -365,16 +300,13 @@ fn find_run(
     None
 }
 
-fn refusal(path: &str, fault: &Fault) -> Blind {
-    let blind = Blind::new(format!("{path}: {fault}"));
-    match fault {
-        Fault::Unsupported(_) => blind.grant("a newer nodetriage; until then journalctl on the node reads it"),
-        Fault::Damaged(_) => blind.grant(format!("journalctl --verify --file {path}")),
-        Fault::Io(_) | Fault::Incomplete => blind,
-    }
-}
-
-/// Whether a file may still grow.
-pub(super) fn is_growing(state: State) -> bool {
-    state != State::Archived
+/// This boot, if the journal knows it; else the one of its newest entry.
+pub(super) fn boot(host: &Host, reader: &mut Reader) -> Option<Id> {
+    let running = host.read_text("/proc/sys/kernel/random/boot_id", 4096).ok().and_then(|text| Id::parse(text.trim()));
+    let logged = running.filter(|boot| {
+        let payload = format!("_BOOT_ID={boot}");
+        let Reader { cache, unpack, files, .. } = &mut *reader;
+        files.iter().any(|file| matches!(file.find_data(cache, unpack, payload.as_bytes()), Ok(Some(_))))
+    });
+    logged.or_else(|| reader.newest_boot())
 }

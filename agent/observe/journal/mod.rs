@@ -11,11 +11,15 @@ pub mod compress;
 pub mod export;
 pub mod file;
 mod find;
+pub mod follow;
 pub mod format;
 pub mod hash;
 pub mod klog;
+pub mod logs;
 mod look;
+pub mod opened;
 pub mod reader;
+pub mod show;
 pub mod tally;
 mod watch;
 

@@ -171,18 +171,32 @@ impl Reader {
         file.data(&mut self.cache, &mut self.unpack, offset, limit, out)
     }
 
-    /// The first value of a field, found from the entry's end, where what is its own lies; `FIELD=` is cut off.
+    /// The payload of one field, if it begins with `prefix`, at most `limit` bytes.
+    ///
+    /// # Errors
+    /// The object is damaged.
+    pub fn data_if(&mut self, file: usize, offset: u64, prefix: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<bool, Fault> {
+        let file = self.files.get(file).ok_or(Fault::Damaged("no such file"))?;
+        file.data_if(&mut self.cache, &mut self.unpack, offset, prefix, limit, out)
+    }
+
+    /// The first value of a field, as `sd_journal_get_data()` gives it; `FIELD=` is cut off.
+    pub fn first(&mut self, file: usize, entry: &Entry, name: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
+        entry.items.iter().any(|offset| self.value_at(file, *offset, name, limit, out))
+    }
+
+    /// The last value of a field, which is sooner found: what is an entry's own lies at its end. `FIELD=` is cut off.
     pub fn value(&mut self, file: usize, entry: &Entry, name: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
+        entry.items.iter().rev().any(|offset| self.value_at(file, *offset, name, limit, out))
+    }
+
+    fn value_at(&mut self, file: usize, offset: u64, name: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
         let Some(file) = self.files.get(file) else { return false };
-        for offset in entry.items.iter().rev() {
-            match file.data_if(&mut self.cache, &mut self.unpack, *offset, name, limit, out) {
-                Ok(true) => {
-                    out.drain(..name.len());
-                    return true;
-                }
-                Ok(false) => {}
-                Err(_) => self.damaged += 1,
-            }
+        let found = file.data_if(&mut self.cache, &mut self.unpack, offset, name, limit.saturating_add(name.len()), out);
+        self.damaged += u64::from(found.is_err());
+        if matches!(found, Ok(true)) {
+            out.drain(..name.len());
+            return true;
         }
         false
     }
@@ -433,7 +447,7 @@ impl Walk {
 
 /// `compare_locations()` of sd-journal: by sequence number where both come from the same counter, by the boot's clock
 /// within one boot, else by time of day, at last by content.
-fn compare(reader: &Reader, a: (usize, &EntryHead), b: (usize, &EntryHead)) -> Ordering {
+pub(super) fn compare(reader: &Reader, a: (usize, &EntryHead), b: (usize, &EntryHead)) -> Ordering {
     let counter = |index: usize| reader.files.get(index).map(|file| file.header.seqnum_id);
     let (a, b, same_counter) = (a.1, b.1, counter(a.0) == counter(b.0));
     let same_boot = a.boot_id == b.boot_id;

@@ -16,7 +16,7 @@ const LIMIT: u64 = 1 << 20;
 const UNIT: &str = "kubelet.service";
 
 /// What the kubelet is started with where nothing tells: by the mark of the distribution that embeds it.
-const DEFAULTS: [(&str, &[(&str, &str)]); 5] = [
+const DEFAULTS: [(&str, &[(&str, &str)]); 6] = [
     (
         "/var/lib/rancher/k3s/agent",
         &[
@@ -53,6 +53,16 @@ const DEFAULTS: [(&str, &[(&str, &str)]); 5] = [
             ("kubeconfig", "/var/lib/k0s/kubelet.conf"),
             ("root-dir", "/var/lib/k0s/kubelet"),
             ("cert-dir", "/var/lib/k0s/kubelet/pki"),
+        ],
+    ),
+    // Bottlerocket's packages/kubernetes-*/kubelet-exec-start-conf.
+    (
+        "/etc/kubernetes/kubelet/config",
+        &[
+            ("config", "/etc/kubernetes/kubelet/config"),
+            ("kubeconfig", "/etc/kubernetes/kubelet/kubeconfig"),
+            ("bootstrap-kubeconfig", "/etc/kubernetes/kubelet/bootstrap-kubeconfig"),
+            ("container-runtime-endpoint", "unix:///run/containerd/containerd.sock"),
         ],
     ),
     // kubeadm's drop-in, 10-kubeadm.conf, on every other node.
@@ -228,27 +238,37 @@ fn cut(word: &str) -> String {
 }
 
 /// The words of ExecStart with variables replaced, as systemd.service(5) has it. Empty: nothing tells of them.
-fn exec_start(host: &Host, unit: &Unit, source: UnitSource) -> Vec<Word> {
-    // Over D-Bus systemd has replaced the specifiers already.
-    let expanded = |text: &str| if source == UnitSource::Files { specifiers(host, text) } else { text.to_owned() };
+pub(in crate::observe) fn exec_start(host: &Host, unit: &Unit, source: UnitSource) -> Vec<Word> {
+    let variables = variables(host, unit, source);
+    let place = format!("{} ExecStart", unit.name);
+    unit.exec_start.iter().flat_map(|word| expand(&expanded(host, word, unit, source), &variables, &place)).collect()
+}
+
+/// The variables that a unit sets for what it starts, by name; of its own files, and of what of `Environment` is a fact.
+pub(in crate::observe) fn variables(host: &Host, unit: &Unit, source: UnitSource) -> BTreeMap<String, Word> {
     let mut variables = BTreeMap::new();
     for variable in &unit.environment {
-        if let Some((name, value)) = expanded(variable).split_once('=') {
-            variables.insert(name.to_owned(), Sourced::new(value.to_owned(), format!("{UNIT} Environment")));
+        if let Some((name, value)) = expanded(host, variable, unit, source).split_once('=') {
+            variables.insert(name.to_owned(), Sourced::new(value.to_owned(), format!("{} Environment", unit.name)));
         }
     }
     for file in &unit.environment_files {
-        for path in expand_glob(host, &expanded(&file.path)) {
+        for path in expand_glob(host, &expanded(host, &file.path, unit, source)) {
             if let Ok(text) = host.read_text(&path, LIMIT) {
                 variables.extend(environment_file(&text, &path));
             }
         }
     }
-    unit.exec_start.iter().flat_map(|word| expand(&expanded(word), &variables)).collect()
+    variables
+}
+
+/// With the unit's specifiers replaced. Over D-Bus systemd has done that already.
+fn expanded(host: &Host, text: &str, unit: &Unit, source: UnitSource) -> String {
+    if source == UnitSource::Files { specifiers(host, text, &unit.name) } else { text.to_owned() }
 }
 
 /// The specifiers of systemd.unit(5), "Specifiers", that say something of a system's unit without an instance.
-fn specifiers(host: &Host, text: &str) -> String {
+fn specifiers(host: &Host, text: &str, unit: &str) -> String {
     let line = |path: &str| host.read_text(path, 1 << 12).ok().map(|text| text.trim().to_owned());
     let hostname = || line("/proc/sys/kernel/hostname").filter(|_| host.path() == Path::new("/")).or_else(|| line("/etc/hostname"));
     let release = |key: &str| {
@@ -257,8 +277,8 @@ fn specifiers(host: &Host, text: &str) -> String {
     };
     let meaning = |specifier: char| match specifier {
         '%' => Some("%".to_owned()),
-        'n' => Some(UNIT.to_owned()),
-        'N' | 'p' | 'P' => Some("kubelet".to_owned()),
+        'n' => Some(unit.to_owned()),
+        'N' | 'p' | 'P' => Some(unit.strip_suffix(".service").unwrap_or(unit).to_owned()),
         'i' | 'I' | 'j' | 'J' => Some(String::new()),
         'S' => Some("/var/lib".to_owned()),
         'C' => Some("/var/cache".to_owned()),
@@ -295,13 +315,13 @@ fn specifiers(host: &Host, text: &str) -> String {
 }
 
 /// A word of ExecStart: `$NAME` as a word of its own is split at whitespace, and is no word at all where it is empty.
-fn expand(word: &str, variables: &BTreeMap<String, Word>) -> Vec<Word> {
+fn expand(word: &str, variables: &BTreeMap<String, Word>, place: &str) -> Vec<Word> {
     match word.strip_prefix('$').filter(|name| is_name(name)) {
         Some(name) => {
             let value = variables.get(name);
             value.into_iter().flat_map(|value| split(&value.value).into_iter().map(|part| Sourced::new(part, value.source.clone()))).collect()
         }
-        None => vec![replace(word, variables)],
+        None => vec![replace(word, variables, place)],
     }
 }
 
@@ -310,9 +330,9 @@ fn is_name(text: &str) -> bool {
 }
 
 /// `${NAME}` anywhere in a word, and `$$`.
-fn replace(word: &str, variables: &BTreeMap<String, Word>) -> Word {
+fn replace(word: &str, variables: &BTreeMap<String, Word>, place: &str) -> Word {
     let mut out = String::new();
-    let mut place = format!("{UNIT} ExecStart");
+    let mut place = place.to_owned();
     let mut rest = word;
     while let Some((before, after)) = rest.split_once('$') {
         out.push_str(before);
@@ -444,7 +464,7 @@ mod tests {
 
     fn words(line: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), Sourced::new((*value).to_owned(), "env"))).collect();
-        line.iter().flat_map(|word| expand(word, &variables)).map(|word| word.value).collect()
+        line.iter().flat_map(|word| expand(word, &variables, "unit")).map(|word| word.value).collect()
     }
 
     fn flag(argv: &[&str], name: &str) -> Option<String> {
@@ -502,7 +522,7 @@ mod tests {
         assert_eq!(words(&["kubelet", "${ARGS}", "--d=${EMPTY}x"], &env), ["kubelet", "--a --b='x y'", "--d=x"]);
         assert_eq!(words(&["a$$b", "${no", "$"], &env), ["a$b", "${no", "$"]);
         let host = Host::open("/".as_ref()).unwrap();
-        assert_eq!(specifiers(&host, "100%% %N %S/%i %x %"), "100% kubelet /var/lib/ %x %");
+        assert_eq!(specifiers(&host, "100%% %N %S/%i %x %", UNIT), "100% kubelet /var/lib/ %x %");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How the kubelet is configured: its flags, its configuration files, its kubeconfig.
 
-mod command_line;
+pub(super) mod command_line;
 mod flags;
 mod quantity;
 mod schema;

@@ -1,5 +1,6 @@
-//! The way to the system bus, and what exactly bars it.
+//! The ways to systemd, and what exactly bars them.
 
+use std::fmt::Display;
 use std::io::{Error, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -11,25 +12,36 @@ use tokio::time::{Instant, timeout_at};
 use zbus::Connection;
 use zbus::connection::Builder;
 
+use super::wire::Bounded;
 use crate::facts::Blind;
 use crate::observe::host::Host;
 
-pub(super) const SOCKET: &str = "/run/dbus/system_bus_socket";
+const SOCKET: &str = "/run/dbus/system_bus_socket";
+/// systemd's own, which asks nobody else; only root may use it (`bus_init_private` of src/core/dbus.c).
+const PRIVATE_SOCKET: &str = "/run/systemd/private";
+
+/// Where systemd is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The node's system bus.
+    Bus,
+    /// systemd's private socket.
+    Private,
+}
 
 /// Connects to the node's system bus: `DBUS_SYSTEM_BUS_ADDRESS` if set, else the socket below the root, which is opened
-/// by its path each time: a restarted dbus.socket is another file.
-pub(super) async fn dial(host: &Host, deadline: Instant) -> Result<Connection, Blind> {
+/// by its path each time: a restarted dbus.socket is another file. Or to systemd's private socket.
+pub(super) async fn dial(host: &Host, way: Way, deadline: Instant) -> Result<Connection, Blind> {
+    let user = user_seen_from_outside();
+    if way == Way::Private {
+        return dial_private(host, user, deadline).await;
+    }
     let address = std::env::var("DBUS_SYSTEM_BUS_ADDRESS").ok();
     let builder = match address.as_deref().map(|address| (address, address.strip_prefix("unix:path="))) {
-        Some((_, Some(path))) => Builder::unix_stream(connect(path.split(',').next().unwrap_or_default(), deadline).await?),
+        Some((_, Some(path))) => Builder::socket(Bounded { stream: connect(path.split(',').next().unwrap_or_default(), deadline).await?, private: false }),
         Some((address, None)) => Builder::address(address),
-        None => {
-            let socket = host.open_at(SOCKET, OFlag::O_PATH).map_err(|errno| no_socket(host, errno))?;
-            // Through the descriptor, so that a symlink inside the root cannot lead out of it, and no path is too long.
-            Builder::unix_stream(connect(&format!("/proc/self/fd/{}", socket.as_raw_fd()), deadline).await?)
-        }
+        None => Builder::socket(Bounded { stream: connect_below(host, SOCKET, deadline).await?, private: false }),
     };
-    let user = user_seen_from_outside();
     match timeout_at(deadline, builder.user_id(user).build()).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(not_let_in(host, user, &error)),
@@ -37,9 +49,27 @@ pub(super) async fn dial(host: &Host, deadline: Instant) -> Result<Connection, B
     }
 }
 
-async fn connect(path: &str, deadline: Instant) -> Result<std::os::unix::net::UnixStream, Blind> {
+async fn dial_private(host: &Host, user: u32, deadline: Instant) -> Result<Connection, Blind> {
+    let may_not = |error: &dyn Display| Blind::new(format!("{PRIVATE_SOCKET}: {error}"));
+    if user != 0 {
+        return Err(may_not(&"only root may ask systemd there"));
+    }
+    let socket = Bounded { stream: connect_below(host, PRIVATE_SOCKET, deadline).await?, private: true };
+    match timeout_at(deadline, Builder::socket(socket).p2p().user_id(user).build()).await {
+        Ok(connection) => connection.map_err(|error| may_not(&error)),
+        Err(_) => Err(may_not(&"no answer in 2 s")),
+    }
+}
+
+/// Through a descriptor, so that a symlink inside the root cannot lead out of it, and no path is too long.
+async fn connect_below(host: &Host, socket: &str, deadline: Instant) -> Result<UnixStream, Blind> {
+    let socket = host.open_at(socket, OFlag::O_PATH).map_err(|errno| no_socket(host, errno))?;
+    connect(&format!("/proc/self/fd/{}", socket.as_raw_fd()), deadline).await
+}
+
+async fn connect(path: &str, deadline: Instant) -> Result<UnixStream, Blind> {
     match timeout_at(deadline, UnixStream::connect(path)).await {
-        Ok(stream) => stream.and_then(UnixStream::into_std).map_err(|error| unreachable_bus(&error)),
+        Ok(stream) => stream.map_err(|error| unreachable_bus(&error)),
         Err(_) => Err(bus_hangs()),
     }
 }

@@ -1,6 +1,6 @@
 //! systemd's units: over D-Bus where systemd runs, from unit files in a tree that does not run.
 //!
-//! `dial` opens the way to the bus, `session` asks and listens on one connection, `properties` is what systemd says of a unit,
+//! `dial` opens the way to systemd and `wire` bounds what comes over it, `session` asks and listens on one connection, `properties` is what systemd says of a unit,
 //! `watch` keeps a session up for ever, `files` reads a dead tree.
 
 mod dial;
@@ -8,6 +8,7 @@ mod files;
 mod properties;
 mod session;
 mod watch;
+mod wire;
 
 use std::time::Duration;
 
@@ -16,8 +17,9 @@ use tokio::time::sleep_until;
 use super::host::Host;
 use crate::config::Config;
 use crate::facts::{Blind, Units};
+use dial::Way;
 pub use files::from_files;
-use session::{End, Session, Watches};
+use session::{Bars, End, Session, Watches};
 pub use watch::watch;
 
 pub(super) use crate::facts::units::KNOWN;
@@ -64,16 +66,17 @@ pub async fn observe(host: &Host, config: &Config) -> Result<Units, Blind> {
     if !host.is_live() && std::env::var_os("DBUS_SYSTEM_BUS_ADDRESS").is_none() {
         return from_files(host, config);
     }
-    let mut watches = Watches::new(config);
-    let mut session = Session::open(host, &mut watches).await?;
-    match look(&mut session).await {
+    match look(host, config, Way::Bus).await {
         Ok(units) => Ok(units),
+        Err(End::Blind { blind, of: Bars::Way, .. }) => look(host, config, Way::Private).await.map_err(|_| blind),
         Err(End::Blind { blind, .. }) => Err(blind),
         Err(End::Again) => Err(Blind::new("systemd has left the system bus just now")),
     }
 }
 
-async fn look(session: &mut Session<'_>) -> Result<Units, End> {
+async fn look(host: &Host, config: &Config, way: Way) -> Result<Units, End> {
+    let mut watches = Watches::new(config);
+    let mut session = Session::open(host, &mut watches, way).await?;
     session.look()?;
     loop {
         session.send().await?;

@@ -29,6 +29,9 @@ pub(super) fn replace_unit(unit: &mut Unit, memory: &mut Memory, properties: &Pr
 /// What a signal or a reply says, of either interface.
 pub(super) fn update(unit: &mut Unit, memory: &mut Memory, properties: &Properties) {
     let before = unit.active.clone().unwrap_or_default();
+    if let Some(restart) = text(properties, "Restart") {
+        memory.is_restarted = restart != "no";
+    }
     for (key, value) in properties {
         if set(unit, key, value).is_none() {
             tracing::debug!("{}.{key} is not of the type that is expected", unit.name);
@@ -109,6 +112,16 @@ fn hex(bytes: &[u8]) -> String {
 pub(super) struct Memory {
     /// systemd has counted a restart whose run has not begun yet.
     restarting: bool,
+    /// `Restart` is not `no`.
+    is_restarted: bool,
+}
+
+impl Memory {
+    /// systemd before 253 has no word of its own for the moment between the end of a run and the wait for its restart.
+    pub(super) fn may_fail_for_a_moment(&self, unit: &Unit) -> bool {
+        let failed = |active: &Active| active.sub_state == "failed" && active.result != "start-limit-hit";
+        self.is_restarted && unit.active.as_ref().is_some_and(failed)
+    }
 }
 
 /// Tells automatic starts, which systemd counts (or before systemd 235, which does not count, which follow `auto-restart`), from those

@@ -17,7 +17,7 @@ use zbus::message::{Header, Type};
 use zbus::names::OwnedUniqueName;
 use zbus::{Connection, Message, MessageStream, Variant};
 
-use super::dial::{bus_hangs, dial};
+use super::dial::{Way, bus_hangs, dial};
 use super::properties::{self, Memory, Properties};
 use super::{DEADLINE, watched};
 use crate::config::Config;
@@ -70,14 +70,23 @@ impl Watches {
 #[derive(Debug)]
 pub(super) enum End {
     /// What bars us from seeing, and since when.
-    Blind { blind: Blind, since: Instant },
-    /// systemd has left the bus or come back to it (`daemon-reexec`): begin again.
+    Blind { blind: Blind, since: Instant, of: Bars },
+    /// systemd has left the bus or come back to it (`daemon-reexec`), or the bus may be back: begin again.
     Again,
+}
+
+/// Whose fault it is that nothing is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bars {
+    /// The way to systemd; there may be another.
+    Way,
+    /// systemd itself.
+    Systemd,
 }
 
 impl From<Blind> for End {
     fn from(blind: Blind) -> Self {
-        Self::Blind { blind, since: Instant::now() }
+        Self::Blind { blind, since: Instant::now(), of: Bars::Way }
     }
 }
 
@@ -87,7 +96,8 @@ pub(super) enum News {
     None,
     /// A unit, perhaps.
     Changed,
-    /// A unit has failed. systemd 252 says so of each run of a crash loop, and that it will be restarted in the same breath.
+    /// A unit has failed that may be restarted: systemd 252 says so of each run of a crash loop, and that it will be restarted in
+    /// the same breath.
     Failed,
 }
 
@@ -106,6 +116,7 @@ enum Asked {
 }
 
 pub(super) struct Session<'a> {
+    way: Way,
     connection: Connection,
     stream: MessageStream,
     watches: &'a mut Watches,
@@ -115,7 +126,7 @@ pub(super) struct Session<'a> {
     pending: HashMap<NonZeroU32, Asked>,
     /// When the oldest silence began.
     asked: Instant,
-    /// systemd's unique name: signals of others are forgeries.
+    /// systemd's unique name on the bus: signals of others are forgeries.
     systemd: Option<OwnedUniqueName>,
     reloading: Option<Instant>,
     /// Something that only a new look tells has changed.
@@ -123,14 +134,15 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) async fn open(host: &Host, watches: &'a mut Watches) -> Result<Self, Blind> {
-        let connection = dial(host, Instant::now() + DEADLINE).await?;
+    pub(super) async fn open(host: &Host, watches: &'a mut Watches, way: Way) -> Result<Self, Blind> {
+        let connection = dial(host, way, Instant::now() + DEADLINE).await?;
         let stream = MessageStream::from(&connection);
         let paths = watches.0.iter().enumerate().map(|(index, watched)| (unit_path(&watched.name), index)).collect();
         for watched in &mut watches.0 {
             watched.id.clone_from(&watched.name);
         }
         Ok(Self {
+            way,
             connection,
             stream,
             watches,
@@ -159,20 +171,19 @@ impl<'a> Session<'a> {
         }
         self.rule(SYSTEMD_PATH, MANAGER, "UnitFilesChanged")?;
         self.rule(SYSTEMD_PATH, MANAGER, "Reloading")?;
-        let owner = format!("type='signal',sender='{BUS}',member='NameOwnerChanged',arg0='{SYSTEMD}'");
-        self.ask(Asked::Rule, BUS, BUS_PATH, BUS, "AddMatch", &(owner,))?;
+        self.ask_bus(Asked::Rule, "AddMatch", &(format!("type='signal',sender='{BUS}',member='NameOwnerChanged',arg0='{SYSTEMD}'"),))?;
         self.ask(Asked::Subscribe, SYSTEMD, SYSTEMD_PATH, MANAGER, "Subscribe", &())
     }
 
     fn rule(&mut self, path: &str, interface: &str, member: &str) -> Result<(), Blind> {
         let rule = format!("type='signal',sender='{SYSTEMD}',path='{path}',interface='{interface}',member='{member}'");
-        self.ask(Asked::Rule, BUS, BUS_PATH, BUS, "AddMatch", &(rule,))
+        self.ask_bus(Asked::Rule, "AddMatch", &(rule,))
     }
 
     /// Asks for everything.
     pub(super) fn look(&mut self) -> Result<(), Blind> {
         self.stale = false;
-        self.ask(Asked::Bus, BUS, BUS_PATH, BUS, "GetId", &())?;
+        self.ask_bus(Asked::Bus, "GetId", &())?;
         for index in 0..self.watches.0.len() {
             let path = self.path(index);
             self.ask(Asked::LoadState(index), SYSTEMD, &path, PROPERTIES, "Get", &(UNIT, "LoadState"))?;
@@ -182,13 +193,21 @@ impl<'a> Session<'a> {
 
     /// Asks only whether anybody is there.
     pub(super) fn ping(&mut self) -> Result<(), Blind> {
-        self.ask(Asked::Bus, BUS, BUS_PATH, BUS, "GetId", &())?;
+        self.ask_bus(Asked::Bus, "GetId", &())?;
         self.ask(Asked::Systemd, SYSTEMD, SYSTEMD_PATH, "org.freedesktop.DBus.Peer", "Ping", &())
     }
 
     /// Of its name: no `LoadUnit` is needed, for systemd loads what it is asked for.
     fn path(&self, index: usize) -> String {
         unit_path(self.watches.0.get(index).map_or("", |watched| watched.id.as_str()))
+    }
+
+    /// On systemd's private socket there is no bus: every signal comes, and whose silence it is needs no asking.
+    fn ask_bus<B: serde::Serialize + zbus::DynamicType>(&mut self, asked: Asked, call: &str, body: &B) -> Result<(), Blind> {
+        match self.way {
+            Way::Bus => self.ask(asked, BUS, BUS_PATH, BUS, call, body),
+            Way::Private => Ok(()),
+        }
     }
 
     fn ask<B: serde::Serialize + zbus::DynamicType>(&mut self, asked: Asked, to: &str, path: &str, interface: &str, call: &str, body: &B) -> Result<(), Blind> {
@@ -217,6 +236,10 @@ impl<'a> Session<'a> {
         }
     }
 
+    pub(super) fn is_private(&self) -> bool {
+        self.way == Way::Private
+    }
+
     /// Everything that was asked has been answered.
     pub(super) fn is_idle(&self) -> bool {
         self.pending.is_empty() && self.queue.is_empty()
@@ -239,7 +262,8 @@ impl<'a> Session<'a> {
     /// Whose silence it is: [`Asked::Bus`] tells.
     pub(super) fn silence(&self) -> End {
         let bus = self.pending.values().any(|asked| matches!(asked, Asked::Bus | Asked::Rule));
-        End::Blind { blind: if bus { bus_hangs() } else { systemd_hangs() }, since: self.asked }
+        let (blind, of) = if bus { (bus_hangs(), Bars::Way) } else { (systemd_hangs(), Bars::Systemd) };
+        End::Blind { blind, since: self.asked, of }
     }
 
     /// The next message, applied.
@@ -350,7 +374,7 @@ impl<'a> Session<'a> {
         if sender == BUS {
             return if member == "NameOwnerChanged" { Err(End::Again) } else { Ok(News::None) };
         }
-        if self.systemd.as_ref().is_none_or(|systemd| systemd.as_str() != sender) {
+        if self.way == Way::Bus && self.systemd.as_ref().is_none_or(|systemd| systemd.as_str() != sender) {
             return Ok(News::None);
         }
         let body = message.body();
@@ -366,8 +390,8 @@ impl<'a> Session<'a> {
                 let Some(watched) = index.and_then(|index| self.watches.0.get_mut(index)) else { return Ok(News::None) };
                 let (_, changed, _): (&str, Properties, Vec<&str>) = body.deserialize().map_err(|error| not_understood(&error))?;
                 properties::update(&mut watched.unit, &mut watched.memory, &changed);
-                let failed = watched.unit.active.as_ref().is_some_and(|active| active.state == "failed");
-                return Ok(if failed { News::Failed } else { News::Changed });
+                let for_a_moment = watched.memory.may_fail_for_a_moment(&watched.unit);
+                return Ok(if for_a_moment { News::Failed } else { News::Changed });
             }
             _ => {}
         }
@@ -381,7 +405,7 @@ fn systemd_hangs() -> Blind {
 }
 
 fn lost(error: &dyn Display) -> Blind {
-    Blind::new(format!("the system bus closed the connection: {error}"))
+    Blind::new(format!("the connection to systemd was lost: {error}"))
 }
 
 fn not_understood(error: &dyn Display) -> Blind {

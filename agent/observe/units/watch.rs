@@ -8,18 +8,20 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::dial::Way;
 use super::files::UNIT_DIRS;
-use super::session::{End, News, Session, Watches};
+use super::session::{Bars, End, News, Session, Watches};
 use crate::config::Config;
-use crate::facts::{Blind, Domain, Observed, Units};
+use crate::facts::{Domain, Observed, Units};
 use crate::observe::board::Board;
 use crate::observe::files_watch::FilesWatch;
 use crate::observe::host::Host;
 
-/// Behind the signals: what an event missed.
-const RESYNC: Duration = Duration::from_mins(1);
-/// How often a quiet connection is asked whether anybody is there.
-const PING: Duration = Duration::from_secs(10);
+/// How often a quiet connection is asked whether anybody is there. With [`super::DEADLINE`] a bus or a systemd that hangs is known
+/// as such within 5 s: less than the kubelet's own period of 10 s, and for some 150 µs of CPU each time.
+const PING: Duration = Duration::from_secs(3);
+/// How long systemd's private socket is used before the bus is tried again.
+const BUS_BACK: Duration = Duration::from_mins(1);
 /// systemd tells a change in two signals, of the service and of the unit.
 const SETTLE: Duration = Duration::from_millis(1);
 /// What systemd may take back in the same breath.
@@ -41,23 +43,27 @@ pub async fn watch(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) -> I
     let mut watches = Watches::new(&config);
     let mut retry = FIRST_RETRY;
     let mut lost_since = None;
+    let mut privately = false;
     loop {
-        let began = Instant::now();
-        let mut seen = false;
-        let end = match Session::open(&host, &mut watches).await {
-            Ok(session) => {
-                let mut follower = Follower::new(&host, &board, session);
-                let Err(end) = follower.run().await;
-                seen = follower.seen;
-                end
+        let (mut end, mut seen) = attend(&host, &config, &board, &mut watches, Way::Bus).await;
+        if seen {
+            privately = false;
+        }
+        if let End::Blind { blind, of: Bars::Way, .. } = &end {
+            let reason = blind.to_string();
+            let (private_end, seen_privately) = attend(&host, &config, &board, &mut watches, Way::Private).await;
+            if seen_privately {
+                if !std::mem::replace(&mut privately, true) {
+                    tracing::warn!("systemd was asked over its private socket: {reason}");
+                }
+                (end, seen) = (private_end, true);
             }
-            Err(blind) => End::Blind { blind, since: began },
-        };
+        }
         if seen {
             retry = FIRST_RETRY;
             lost_since = None;
         }
-        if let End::Blind { blind, since } = end {
+        if let End::Blind { blind, since, .. } = end {
             let since = *lost_since.get_or_insert(since);
             if since.elapsed() >= GRACE || board.read(|facts| facts.units.known().is_none()) {
                 board.put(Domain::Units, since.elapsed(), |facts| facts.units = Observed::Unknown(blind));
@@ -68,11 +74,28 @@ pub async fn watch(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) -> I
     }
 }
 
+/// One session from its beginning to its end; whether all units were seen in it.
+async fn attend(host: &Host, config: &Config, board: &Board, watches: &mut Watches, way: Way) -> (End, bool) {
+    let began = Instant::now();
+    match Session::open(host, watches, way).await {
+        Ok(session) => {
+            let mut follower = Follower::new(host, board, session, config.intervals.resync);
+            let Err(end) = follower.run().await;
+            (end, follower.seen)
+        }
+        Err(blind) => (End::Blind { blind, since: began, of: Bars::Way }, false),
+    }
+}
+
 /// Follows the units through one session.
 struct Follower<'a> {
     host: &'a Host,
     board: &'a Board,
     session: Session<'a>,
+    /// Between two looks that nothing calls for: what an event missed.
+    resync: Duration,
+    /// When the bus is to be tried again, if this is not it.
+    until: Option<Instant>,
     /// Everything has been seen once.
     seen: bool,
     /// When the look began that is under way.
@@ -89,12 +112,15 @@ struct Follower<'a> {
 }
 
 impl<'a> Follower<'a> {
-    fn new(host: &'a Host, board: &'a Board, session: Session<'a>) -> Self {
+    fn new(host: &'a Host, board: &'a Board, session: Session<'a>, resync: Duration) -> Self {
         let now = Instant::now();
+        let until = session.is_private().then(|| now + jittered(BUS_BACK));
         Self {
             host,
             board,
             session,
+            resync,
+            until,
             seen: false,
             looking: None,
             last_look: now,
@@ -122,7 +148,7 @@ impl<'a> Follower<'a> {
                 return Err(self.session.silence());
             }
             let next = Some(self.next_look.min(self.next_ping)).filter(|_| self.session.is_idle());
-            let wake = [next, overdue, self.put_at.filter(|_| self.seen)].into_iter().flatten().min().unwrap_or(now + PING);
+            let wake = [next, overdue, self.until, self.put_at.filter(|_| self.seen)].into_iter().flatten().min().unwrap_or(now + PING);
             tokio::select! {
                 news = self.session.next() => self.note(news?),
                 // No signal tells that a unit's file was edited, and `NeedDaemonReload` with it.
@@ -136,11 +162,13 @@ impl<'a> Follower<'a> {
     }
 
     /// All answers are there: asks for what is due next.
-    fn ask(&mut self, now: Instant) -> Result<(), Blind> {
+    fn ask(&mut self, now: Instant) -> Result<(), End> {
         if let Some(began) = self.looking.take() {
             self.took = now.saturating_duration_since(began);
             self.seen = true;
             self.put_at = Some(now);
+        } else if self.until.is_some_and(|until| now >= until) {
+            return Err(End::Again);
         }
         if self.session.is_stale() {
             self.next_look = self.next_look.min(self.last_look + LOOKS);
@@ -150,13 +178,12 @@ impl<'a> Follower<'a> {
             self.files = FilesWatch::new(self.host, &unit_directories(&self.session.facts())).ok();
             self.looking = Some(now);
             self.last_look = now;
-            self.next_look = now + jittered(RESYNC);
+            self.next_look = now + jittered(self.resync);
             self.next_ping = now + PING;
-            return self.session.look();
-        }
-        if now >= self.next_ping {
+            self.session.look()?;
+        } else if now >= self.next_ping {
             self.next_ping = now + PING;
-            return self.session.ping();
+            self.session.ping()?;
         }
         Ok(())
     }

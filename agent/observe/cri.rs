@@ -1,0 +1,340 @@
+//! Asks the container runtime over the CRI: gRPC on the node's unix socket.
+//!
+//! Of the messages of `runtime.v1` (k8s.io/cri-api `pkg/apis/runtime/v1/api.proto`) only the fields that are read are declared.
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use nix::fcntl::OFlag;
+use prost::Message;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+use tonic::body::Body;
+use tonic::client::{Grpc, GrpcService};
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
+
+use super::host::Host;
+use crate::facts::Blind;
+use crate::facts::runtime::{Answer, CgroupDriver, Condition, LoadedCni, Reply, SandboxImage};
+
+/// For all answers together. The kubelet itself waits 2 minutes (`runtimeRequestTimeout`), which is why it notices so late.
+const DEADLINE: Duration = Duration::from_secs(3);
+/// A verbose Status of a busy containerd has some 20 kB.
+const MOST_BYTES: usize = 1 << 20;
+
+/// Asks what runs behind the socket at `path`. `configured_image` is the sandbox image by the configuration files, for
+/// runtimes that do not tell it themselves.
+pub async fn ask(host: &Host, path: &str, configured_image: Option<&str>) -> Reply {
+    let deadline = Instant::now() + DEADLINE;
+    let stream = match connect(host, path, deadline).await {
+        Ok(stream) => stream,
+        Err(reply) => return reply,
+    };
+    let mut runtime = match timeout_at(deadline, Client::new(stream, deadline)).await {
+        Ok(Ok(client)) => client,
+        Ok(Err(error)) => return failed("Version", &Status::unavailable(error.to_string())),
+        Err(_) => return no_answer("Version"),
+    };
+    match questions(&mut runtime, configured_image).await {
+        Ok(answer) => Reply::Answered(Box::new(answer)),
+        Err(reply) => reply,
+    }
+}
+
+/// Through the descriptor, so that a symlink inside the root cannot lead out of it, and no path is too long.
+async fn connect(host: &Host, path: &str, deadline: Instant) -> Result<UnixStream, Reply> {
+    if !host.exists(path).map_err(Reply::Unseen)? {
+        return Err(Reply::NoSocket);
+    }
+    let socket = host.open_at(path, OFlag::O_PATH).map_err(|errno| Reply::Unseen(Blind::new(format!("{path}: {}", errno.desc()))))?;
+    match timeout_at(deadline, UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd()))).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(match error.kind() {
+            ErrorKind::ConnectionRefused if is_socket(&socket) => Reply::Refused,
+            ErrorKind::ConnectionRefused => Reply::NotASocket,
+            // Its queue of connections is full: nobody takes them.
+            ErrorKind::WouldBlock => no_answer("connect"),
+            ErrorKind::PermissionDenied => Reply::Unseen(Blind::new(format!("may not connect to {path}: permission denied")).grant(
+                "run with the group that may: supplementalGroups: [0] for the pod, SupplementaryGroups=root for the unit; on a node with SELinux also as a type that may (seLinuxOptions.type: spc_t)",
+            )),
+            _ => Reply::Unseen(Blind::new(format!("cannot connect to {path}: {error}"))),
+        }),
+        Err(_) => Err(no_answer("connect")),
+    }
+}
+
+fn is_socket(fd: &std::os::fd::OwnedFd) -> bool {
+    nix::sys::stat::fstat(fd).is_ok_and(|stat| stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFSOCK)
+}
+
+async fn questions(runtime: &mut Client, configured_image: Option<&str>) -> Result<Answer, Reply> {
+    let version: VersionResponse = runtime.call("RuntimeService/Version", VersionRequest {}).await.map_err(|error| error.reply("Version"))?;
+    let status: StatusResponse = runtime.call("RuntimeService/Status", StatusRequest { verbose: true }).await.map_err(|error| error.reply("Status"))?;
+    let mut answer = Answer { name: version.runtime_name, version: version.runtime_version, ..Answer::default() };
+    answer.conditions = status.status.map(|status| status.conditions).unwrap_or_default().into_iter().map(Condition::from).collect();
+    answer.cni = loaded_cni(&status.info);
+    // What follows is not needed for a verdict: where a runtime does not know it, it is left out.
+    answer.cgroup_driver = match runtime.call::<_, RuntimeConfigResponse>("RuntimeService/RuntimeConfig", RuntimeConfigRequest {}).await {
+        Ok(config) => config.linux.map(|linux| if linux.cgroup_driver == 0 { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs }),
+        Err(Unanswered::Refused(_)) => None,
+        Err(silent) => return Err(silent.reply("RuntimeConfig")),
+    };
+    match runtime.call::<_, ImageFsInfoResponse>("ImageService/ImageFsInfo", ImageFsInfoRequest {}).await {
+        Ok(filesystems) => {
+            answer.image_filesystems = mount_points(filesystems.image_filesystems);
+            answer.container_filesystems = mount_points(filesystems.container_filesystems);
+        }
+        Err(Unanswered::Refused(_)) => {}
+        Err(silent) => return Err(silent.reply("ImageFsInfo")),
+    }
+    if let Some(name) = told_sandbox_image(&status.info).or_else(|| configured_image.map(str::to_owned)) {
+        let request = ImageStatusRequest { image: Some(ImageSpec { image: name.clone() }) };
+        answer.sandbox_image = match runtime.call::<_, ImageStatusResponse>("ImageService/ImageStatus", request).await {
+            Ok(status) => Some(SandboxImage { name, present: status.image.is_some() }),
+            Err(Unanswered::Refused(_)) => None,
+            Err(silent) => return Err(silent.reply("ImageStatus")),
+        };
+    }
+    Ok(answer)
+}
+
+fn mount_points(filesystems: Vec<FilesystemUsage>) -> Vec<String> {
+    filesystems.into_iter().filter_map(|usage| usage.fs_id).map(|id| id.mountpoint).filter(|path| path.starts_with('/')).take(8).collect()
+}
+
+/// containerd 1.x tells its whole CRI configuration; 2.x keeps the image in another plugin's.
+fn told_sandbox_image(info: &HashMap<String, String>) -> Option<String> {
+    let config: Value = serde_json::from_str(info.get("config")?).ok()?;
+    config.get("sandboxImage")?.as_str().filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
+/// `cniconfig` is go-cni's `ConfigResult`, `lastCNILoadStatus` the last error or `OK` (`internal/cri/server/status.go`).
+fn loaded_cni(info: &HashMap<String, String>) -> Option<LoadedCni> {
+    let config: Value = serde_json::from_str(info.get("cniconfig")?).ok()?;
+    let networks = config.get("Networks").and_then(Value::as_array).into_iter().flatten();
+    let names = networks.filter(|network| network.get("IFName").and_then(Value::as_str) != Some("lo"));
+    let names = names.filter_map(|network| Some(network.pointer("/Config/Name")?.as_str()?.to_owned())).take(16).collect();
+    let status = info.get("lastCNILoadStatus.default").or_else(|| info.get("lastCNILoadStatus"));
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let conf_dir = config.get("PluginConfDir").and_then(text).unwrap_or_default();
+    let bin_dirs = config.get("PluginDirs").and_then(Value::as_array).into_iter().flatten().filter_map(text).take(16).collect();
+    Some(LoadedCni { conf_dir, bin_dirs, networks: names, error: status.filter(|status| *status != "OK").cloned() })
+}
+
+/// Why a call gave no result.
+enum Unanswered {
+    TimedOut,
+    /// It answered with an error, or not in gRPC.
+    Refused(Status),
+}
+
+impl Unanswered {
+    fn reply(self, call: &str) -> Reply {
+        match self {
+            Self::TimedOut => no_answer(call),
+            Self::Refused(status) => failed(call, &status),
+        }
+    }
+}
+
+fn no_answer(call: &str) -> Reply {
+    Reply::NoAnswer { call: call.to_owned(), seconds: DEADLINE.as_secs() }
+}
+
+fn failed(call: &str, status: &Status) -> Reply {
+    let message: String = status.message().chars().take(300).collect();
+    Reply::Failed { call: call.to_owned(), code: format!("{:?}", status.code()), message }
+}
+
+/// One connection. What it runs beside itself ends with it, also against a peer that hangs.
+struct Client {
+    grpc: Grpc<Connection>,
+    deadline: Instant,
+    tasks: Tasks,
+}
+
+impl Client {
+    async fn new(stream: UnixStream, deadline: Instant) -> Result<Self, hyper::Error> {
+        let tasks = Tasks::default();
+        let builder = http2::Builder::new(tasks.clone()).max_header_list_size(16 << 10).clone();
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+        hyper::rt::Executor::execute(&tasks, async move { _ = connection.await });
+        let grpc = Grpc::with_origin(Connection(sender), hyper::Uri::from_static("http://localhost")).max_decoding_message_size(MOST_BYTES);
+        Ok(Self { grpc, deadline, tasks })
+    }
+
+    async fn call<Q, A>(&mut self, method: &'static str, question: Q) -> Result<A, Unanswered>
+    where
+        Q: Message + Send + Sync + 'static,
+        A: Message + Default + Send + Sync + 'static,
+    {
+        let path = format!("/runtime.v1.{method}").parse().map_err(|_| Unanswered::Refused(Status::new(Code::Internal, "no path")))?;
+        let answer = async {
+            self.grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+            self.grpc.unary(Request::new(question), path, ProstCodec::default()).await
+        };
+        match timeout_at(self.deadline, answer).await {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) => Err(Unanswered::Refused(status)),
+            Err(_) => Err(Unanswered::TimedOut),
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.tasks.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+}
+
+/// Where hyper's own tasks run.
+#[derive(Clone, Default)]
+struct Tasks(Arc<Mutex<JoinSet<()>>>);
+
+impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).spawn(async move { drop(task.await) });
+    }
+}
+
+/// hyper's connection, as tonic asks for one.
+struct Connection(SendRequest<Body>);
+
+impl GrpcService<Body> for Connection {
+    type ResponseBody = Incoming;
+    type Error = hyper::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<hyper::Response<Incoming>, hyper::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: hyper::Request<Body>) -> Self::Future {
+        Box::pin(self.0.send_request(request))
+    }
+}
+
+impl From<RuntimeCondition> for Condition {
+    fn from(condition: RuntimeCondition) -> Self {
+        let short = |text: String| text.chars().take(500).collect();
+        Self { kind: short(condition.kind), status: condition.status, reason: short(condition.reason), message: short(condition.message) }
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct VersionRequest {}
+
+#[derive(Clone, PartialEq, Message)]
+struct VersionResponse {
+    #[prost(string, tag = "2")]
+    runtime_name: String,
+    #[prost(string, tag = "3")]
+    runtime_version: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StatusRequest {
+    #[prost(bool, tag = "1")]
+    verbose: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StatusResponse {
+    #[prost(message, optional, tag = "1")]
+    status: Option<RuntimeStatus>,
+    #[prost(map = "string, string", tag = "2")]
+    info: HashMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RuntimeStatus {
+    #[prost(message, repeated, tag = "1")]
+    conditions: Vec<RuntimeCondition>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RuntimeCondition {
+    #[prost(string, tag = "1")]
+    kind: String,
+    #[prost(bool, tag = "2")]
+    status: bool,
+    #[prost(string, tag = "3")]
+    reason: String,
+    #[prost(string, tag = "4")]
+    message: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RuntimeConfigRequest {}
+
+#[derive(Clone, PartialEq, Message)]
+struct RuntimeConfigResponse {
+    #[prost(message, optional, tag = "1")]
+    linux: Option<LinuxRuntimeConfiguration>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LinuxRuntimeConfiguration {
+    /// SYSTEMD = 0, CGROUPFS = 1.
+    #[prost(int32, tag = "1")]
+    cgroup_driver: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ImageFsInfoRequest {}
+
+#[derive(Clone, PartialEq, Message)]
+struct ImageFsInfoResponse {
+    #[prost(message, repeated, tag = "1")]
+    image_filesystems: Vec<FilesystemUsage>,
+    #[prost(message, repeated, tag = "2")]
+    container_filesystems: Vec<FilesystemUsage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FilesystemUsage {
+    #[prost(message, optional, tag = "2")]
+    fs_id: Option<FilesystemIdentifier>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FilesystemIdentifier {
+    #[prost(string, tag = "1")]
+    mountpoint: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ImageStatusRequest {
+    #[prost(message, optional, tag = "1")]
+    image: Option<ImageSpec>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ImageSpec {
+    #[prost(string, tag = "1")]
+    image: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ImageStatusResponse {
+    /// Absent where the image is not there.
+    #[prost(message, optional, tag = "1")]
+    image: Option<Image>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Image {
+    #[prost(string, tag = "1")]
+    id: String,
+}

@@ -91,12 +91,23 @@ pub struct Kubelet {
     /// The soft eviction thresholds in effect, one a signal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub eviction_soft: Vec<EvictionThreshold>,
+    /// `evictionMinimumReclaim`: how much more than its threshold the kubelet makes available, one a signal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub eviction_minimum_reclaim: Vec<EvictionThreshold>,
+    /// `evictionPressureTransitionPeriod`, in seconds: how long a condition stays after its threshold was last crossed.
+    #[serde(default = "transition_period")]
+    pub eviction_pressure_transition_seconds: Sourced<u64>,
     /// What `systemReserved` and `kubeReserved` set aside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reservations: Vec<Reservation>,
     /// `mergeDefaultEvictionSettings`: thresholds the file leaves out keep their defaults.
     pub merge_default_eviction_settings: Sourced<bool>,
     pub surroundings: Surroundings,
+}
+
+/// `pkg/kubelet/apis/config/v1beta1/defaults.go`.
+fn transition_period() -> Sourced<u64> {
+    Sourced::default_value(300)
 }
 
 /// What the configuration meets on the machine.
@@ -121,9 +132,6 @@ pub struct Surroundings {
     /// disk keeps no owners.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub permissions: Vec<Permissions>,
-    /// Who listens on the kubelet's ports while the kubelet does not run.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub listeners: Vec<Listener>,
     /// CPUs that are online; absent where no kernel runs to be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpus: Option<u32>,
@@ -148,15 +156,6 @@ pub struct Permissions {
     pub mode: u32,
     /// A key, a token or a password stands in it.
     pub secret: bool,
-}
-
-/// A listening TCP socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listener {
-    pub port: u16,
-    /// The process that holds it: pid and `comm`; absent where processes' descriptors may not be seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub process: Option<(u32, String)>,
 }
 
 /// What pods do not get.
@@ -413,6 +412,12 @@ impl Kubelet {
     #[must_use]
     pub fn eviction_threshold(&self, signal: &str) -> Option<&EvictionThreshold> {
         self.eviction_hard.iter().find(|threshold| threshold.signal == signal)
+    }
+
+    /// Where this node's own API server listens, by its manifest; absent where it has none.
+    #[must_use]
+    pub fn own_api_server(&self) -> Option<&Sourced<String>> {
+        self.surroundings.api_servers.iter().find(|server| server.source.contains("/kube-apiserver.yaml:"))
     }
 
     /// The node was joined to a cluster once, or is just joining: there is a kubeconfig, or a file to make one with.

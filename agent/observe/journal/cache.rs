@@ -35,6 +35,11 @@ impl Handle {
         &self.file
     }
 
+    #[must_use]
+    pub fn key(&self) -> u32 {
+        self.key
+    }
+
     /// Forgets every block of this file.
     pub fn invalidate(&mut self) {
         self.generation = self.generation.wrapping_add(1);
@@ -79,14 +84,13 @@ impl Cache {
     /// # Errors
     /// The file ends before, or cannot be read.
     pub fn read(&mut self, handle: &Handle, offset: u64, len: usize) -> Result<&[u8], Fault> {
-        let ends_early = Fault::Damaged("the file ends before the object does");
         let within = usize::try_from(offset % BLOCK as u64).unwrap_or(0);
         if within + len <= BLOCK {
             let (start, filled) = self.block(handle, offset / BLOCK as u64)?;
             if within + len > filled {
-                return Err(ends_early);
+                return Err(ends_early());
             }
-            return self.bytes.get(start + within..start + within + len).ok_or(ends_early);
+            return self.bytes.get(start + within..start + within + len).ok_or_else(ends_early);
         }
         if len > PIECE_MAX {
             return Err(Fault::Damaged("an object too large for its kind"));
@@ -94,12 +98,12 @@ impl Cache {
         let mut piece = std::mem::take(&mut self.piece);
         piece.clear();
         while piece.len() < len {
-            let at = offset.checked_add(piece.len() as u64).ok_or(Fault::Damaged("an offset beyond any file"))?;
+            let at = offset.checked_add(piece.len() as u64).ok_or_else(beyond)?;
             let within = usize::try_from(at % BLOCK as u64).unwrap_or(0);
             let (start, filled) = self.block(handle, at / BLOCK as u64)?;
             let wanted = (len - piece.len()).min(BLOCK - within);
             if within + wanted > filled {
-                return Err(ends_early);
+                return Err(ends_early());
             }
             piece.extend_from_slice(self.bytes.get(start + within..start + within + wanted).unwrap_or_default());
         }
@@ -107,11 +111,32 @@ impl Cache {
         Ok(&self.piece)
     }
 
+    /// Fills `buffer` from `offset` on as far as the file has bytes; how many these are. For what lies alone: a block that is
+    /// not here is not fetched.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn peek(&self, handle: &Handle, offset: u64, buffer: &mut [u8]) -> Result<usize, Fault> {
+        let (block, within) = (offset / BLOCK as u64, usize::try_from(offset % BLOCK as u64).unwrap_or(0));
+        let set = Self::set(handle, block);
+        let here = self.slots.get(set).and_then(|slots| slots.iter().position(|slot| slot.tag == handle.tag() + 1 && slot.block == block && slot.len == BLOCK));
+        let start = here.map(|way| (set * 2 + way) * BLOCK + within).filter(|_| within + buffer.len() <= BLOCK);
+        if let Some(bytes) = start.and_then(|start| self.bytes.get(start..start + buffer.len())) {
+            buffer.copy_from_slice(bytes);
+            return Ok(buffer.len());
+        }
+        read_at(&handle.file, buffer, offset)
+    }
+
+    fn set(handle: &Handle, block: u64) -> usize {
+        let mixed = (block ^ u64::from(handle.key) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        usize::try_from(mixed >> 32).unwrap_or(0) % (BLOCKS / 2)
+    }
+
     /// Where the block lies in `bytes`, and how many bytes of it the file has.
     fn block(&mut self, handle: &Handle, block: u64) -> Result<(usize, usize), Fault> {
         let tag = handle.tag() + 1;
-        let mixed = (block ^ u64::from(handle.key) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let set = usize::try_from(mixed >> 32).unwrap_or(0) % (BLOCKS / 2);
+        let set = Self::set(handle, block);
         let (Some(slots), Some(recent)) = (self.slots.get_mut(set), self.recent.get_mut(set)) else { return Err(Fault::Damaged("no cache")) };
         for (way, slot) in slots.iter().enumerate() {
             if slot.tag == tag && slot.block == block {
@@ -121,7 +146,7 @@ impl Cache {
         }
         let way = usize::from(*recent == 0);
         let start = (set * 2 + way) * BLOCK;
-        let offset = block.checked_mul(BLOCK as u64).ok_or(Fault::Damaged("an offset beyond any file"))?;
+        let offset = block.checked_mul(BLOCK as u64).ok_or_else(beyond)?;
         let [first, second] = slots;
         let slot = if way == 0 { first } else { second };
         *slot = Slot::default();
@@ -131,6 +156,14 @@ impl Cache {
         *recent = u8::from(way == 1);
         Ok((start, len))
     }
+}
+
+fn ends_early() -> Fault {
+    Fault::Damaged("the file ends before the object does")
+}
+
+fn beyond() -> Fault {
+    Fault::Damaged("an offset beyond any file")
 }
 
 /// Reads until the buffer is full or the file ends.

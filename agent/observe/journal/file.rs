@@ -14,7 +14,8 @@ const BUCKET_MAX: usize = 16_384;
 const ARRAYS_MAX: usize = 4096;
 /// The largest entry taken for real: 1,024 fields are journald's own limit (`ENTRY_FIELD_COUNT_MAX`).
 const ENTRY_MAX: u64 = 48 << 10;
-const ENTRY_ITEMS: usize = 64;
+/// Where an entry's list of fields begins.
+const ENTRY_ITEMS: u64 = 64;
 /// Compressed bytes of one field that are read.
 const PACKED_MAX: u64 = 64 << 20;
 /// Zstandard's largest block and its header, twice.
@@ -52,6 +53,8 @@ pub struct EntryHead {
     pub monotonic: u64,
     pub boot_id: Id,
     pub xor_hash: u64,
+    /// Bytes of its list of fields.
+    items: u32,
 }
 
 /// An entry: its head, and where its fields lie.
@@ -108,11 +111,21 @@ impl JournalFile {
         self.handle.file().metadata().is_ok_and(|metadata| metadata.nlink() == 0)
     }
 
+    /// Which of its cache's files it is.
+    pub(super) fn key(&self) -> u32 {
+        self.handle.key()
+    }
+
     fn object(&self, cache: &mut Cache, offset: u64, kind: Kind) -> Result<Object, Fault> {
+        let header = cache.read(&self.handle, offset, 16)?;
+        self.plausible(offset, kind, header)
+    }
+
+    /// The object that begins with these bytes at `offset`, if it can be one of that kind.
+    fn plausible(&self, offset: u64, kind: Kind, header: &[u8]) -> Result<Object, Fault> {
         if !offset.is_multiple_of(8) || offset < self.header.header_size {
             return Err(Fault::Damaged("an offset that no object can have"));
         }
-        let header = cache.read(&self.handle, offset, 16)?;
         let (found, flags) = (header.first().copied().unwrap_or(0), header.get(1).copied().unwrap_or(0));
         let size = u64_at(header, 8).unwrap_or(0);
         if found != kind as u8 {
@@ -134,14 +147,22 @@ impl JournalFile {
     /// # Errors
     /// There is no whole entry at `offset`.
     pub fn head(&self, cache: &mut Cache, offset: u64) -> Result<EntryHead, Fault> {
-        self.object(cache, offset, Kind::Entry)?;
-        let bytes = cache.read(&self.handle, offset, ENTRY_ITEMS)?;
-        let short = Fault::Damaged("an entry cut short");
+        let object = self.object(cache, offset, Kind::Entry)?;
+        let items = object.size.checked_sub(ENTRY_ITEMS).and_then(|items| u32::try_from(items).ok()).ok_or_else(cut_short)?;
+        let bytes = cache.read(&self.handle, offset, 64)?;
         let number = |at| u64_at(bytes, at);
         let head = (|| {
-            Some(EntryHead { offset, seqnum: number(16)?, realtime: number(24)?, monotonic: number(32)?, boot_id: id_at(bytes, 40)?, xor_hash: number(56)? })
+            Some(EntryHead {
+                offset,
+                seqnum: number(16)?,
+                realtime: number(24)?,
+                monotonic: number(32)?,
+                boot_id: id_at(bytes, 40)?,
+                xor_hash: number(56)?,
+                items,
+            })
         })();
-        head.ok_or(short)
+        head.ok_or_else(cut_short)
     }
 
     /// Reads the entry at `offset` into `entry`.
@@ -149,21 +170,28 @@ impl JournalFile {
     /// # Errors
     /// There is no whole entry.
     pub fn entry(&self, cache: &mut Cache, offset: u64, entry: &mut Entry) -> Result<(), Fault> {
-        entry.head = self.head(cache, offset)?;
+        let head = self.head(cache, offset)?;
+        self.items(cache, head, entry)
+    }
+
+    /// Reads the rest of an entry whose head is known.
+    ///
+    /// # Errors
+    /// There is no whole entry.
+    pub(super) fn items(&self, cache: &mut Cache, head: EntryHead, entry: &mut Entry) -> Result<(), Fault> {
+        entry.head = head;
         entry.items.clear();
-        let object = self.object(cache, offset, Kind::Entry)?;
-        if object.size > ENTRY_MAX {
+        if u64::from(head.items) > ENTRY_MAX {
             return Err(Fault::Damaged("an entry with too many fields"));
         }
-        let length = usize::try_from(object.size).unwrap_or(0).checked_sub(ENTRY_ITEMS).ok_or(Fault::Damaged("an entry cut short"))?;
-        let bytes = cache.read(&self.handle, offset + ENTRY_ITEMS as u64, length)?;
-        if self.header.is_compact() {
-            entry.items.extend(bytes.as_chunks::<4>().0.iter().map(|item| u64::from(u32::from_le_bytes(*item))));
-        } else {
-            entry.items.extend(bytes.as_chunks::<16>().0.iter().filter_map(|item| u64_at(item, 0)));
-        }
+        let length = usize::try_from(head.items).unwrap_or(0);
+        let bytes = cache.read(&self.handle, head.offset + ENTRY_ITEMS, length)?;
         // Deleted or never written items are zero.
-        entry.items.retain(|item| *item != 0);
+        if self.header.is_compact() {
+            entry.items.extend(bytes.as_chunks::<4>().0.iter().map(|item| u64::from(u32::from_le_bytes(*item))).filter(|item| *item != 0));
+        } else {
+            entry.items.extend(bytes.as_chunks::<16>().0.iter().filter_map(|item| u64_at(item, 0)).filter(|item| *item != 0));
+        }
         Ok(())
     }
 
@@ -179,7 +207,7 @@ impl JournalFile {
         out.clear();
         let object = self.object(cache, offset, Kind::Data)?;
         let start = self.payload_offset();
-        let length = object.size.checked_sub(start).ok_or(Fault::Damaged("a field cut short"))?;
+        let length = object.size.checked_sub(start).ok_or_else(cut_short)?;
         if object.flags & (OBJECT_XZ | OBJECT_LZ4 | OBJECT_ZSTD) == 0 {
             if length < prefix.len() as u64 || !prefix.is_empty() && cache.read(&self.handle, offset + start, prefix.len())? != prefix {
                 return Ok(false);
@@ -337,8 +365,10 @@ impl JournalFile {
             if chain.arrays.len() >= ARRAYS_MAX {
                 return Err(Fault::Damaged("a chain of entry arrays without end"));
             }
-            let object = self.object(cache, offset, Kind::EntryArray)?;
-            let next = u64_at(cache.read(&self.handle, offset + 16, 8)?, 0).unwrap_or(0);
+            let mut head = [0; 24];
+            let filled = cache.peek(&self.handle, offset, &mut head)?;
+            let object = self.plausible(offset, Kind::EntryArray, head.get(..filled).unwrap_or_default())?;
+            let next = u64_at(&head, 16).unwrap_or(0);
             let room = object.size.saturating_sub(ARRAY_ITEMS) / chain.item;
             let used = room.min(count - chain.len);
             chain.arrays.push(Array { items: offset + ARRAY_ITEMS, first: chain.len, count: used });
@@ -350,6 +380,10 @@ impl JournalFile {
         }
         Ok(())
     }
+}
+
+fn cut_short() -> Fault {
+    Fault::Damaged("an object cut short")
 }
 
 fn read_header(handle: &Handle) -> Result<(Header, u64), Fault> {

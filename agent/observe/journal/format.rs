@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 pub const SIGNATURE: &[u8; 8] = b"LPKSHHRH";
 /// systemd before 187 wrote no shorter header; all of them have these bytes.
 pub const HEADER_MIN: u64 = 208;
@@ -82,15 +84,44 @@ impl Id {
     }
 }
 
+impl Id {
+    /// The 32 hex digits.
+    pub(super) fn digits(self) -> [u8; 32] {
+        let mut text = [b'0'; 32];
+        for (digits, bytes) in text.as_chunks_mut::<8>().0.iter_mut().zip(self.0.as_chunks::<4>().0) {
+            *digits = hex_digits(u32::from_be_bytes(*bytes));
+        }
+        text
+    }
+}
+
+/// The 8 hex digits of a number, all at once.
+pub(super) fn hex_digits(number: u32) -> [u8; 8] {
+    let spread = u64::from(number);
+    let spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
+    let spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
+    let spread = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    // 1 in every byte of 10 to 15, which are letters.
+    let letters = (spread + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    (spread + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - 10 - b'0')).to_be_bytes()
+}
+
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or(b'0');
-        let mut text = [b'0'; 32];
-        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
-            *pair = [digit(byte >> 4), digit(byte & 15)];
-        }
-        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+        f.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| de::Error::custom("expected 32 hex digits"))
     }
 }
 

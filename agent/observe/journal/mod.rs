@@ -9,6 +9,7 @@
 pub mod cache;
 pub mod compress;
 pub mod export;
+pub mod field;
 pub mod file;
 mod find;
 pub mod follow;
@@ -18,10 +19,11 @@ pub mod klog;
 pub mod logs;
 mod look;
 pub mod opened;
+mod past;
 pub mod reader;
 pub mod show;
 pub mod tally;
 mod watch;
 
 pub use look::observe;
-pub use watch::watch;
+pub use watch::{Earlier, Kept, watch};

@@ -6,11 +6,15 @@ use std::fs::File;
 
 use super::cache::Cache;
 use super::compress::Decompressor;
+use super::field::{Field, Recent};
 use super::file::{Chain, Direction, Entry, EntryHead, JournalFile};
-use super::format::{Fault, Id};
+use super::format::{Fault, Id, hex_digits};
 
 /// A field's name and value are taken up to this many bytes, unless a caller asks for less.
 pub const FIELD_MAX: usize = 64 << 20;
+
+/// What is kept of the room that a long field took.
+const BUFFER_MAX: usize = 64 << 10;
 
 /// Which entries are wanted. Fields are looked up in the files' hash tables, so that what does not match is never read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +91,9 @@ pub struct Reader {
     pub(super) cache: Cache,
     pub(super) unpack: Decompressor,
     pub(super) files: Vec<JournalFile>,
+    recent: Recent,
+    /// The field read last, if it is not a recent one.
+    buffer: Vec<u8>,
     opened: u32,
     /// Objects that could not be read and were passed over.
     pub damaged: u64,
@@ -133,19 +140,33 @@ impl Reader {
                 self.damaged += 1;
                 Plan::Never
             });
-            // What is written from now on is not part of this walk.
-            let newest = self.newest_offset(index).unwrap_or(0);
-            let bound = if direction == Direction::Forward { 0 } else { newest };
-            heads.push(Head { plan, bound: Some(bound), newest, at: None });
+            // What is written from now on is not part of this walk: its chains end where they end now.
+            let bound = if direction == Direction::Forward { 0 } else { u64::MAX };
+            heads.push(Head { plan, bound: Some(bound), at: None });
         }
         Walk { direction, heads, entry: Entry::default() }
     }
 
-    fn newest_offset(&mut self, index: usize) -> Option<u64> {
-        let file = self.files.get(index)?;
-        let chain = file.all(&mut self.cache).ok()?;
-        // The last items of a file that was not closed may be missing.
-        (0..chain.len()).rev().take(4096).find_map(|at| chain.get(file, &mut self.cache, at).ok().flatten())
+    /// Where the last `count` entries that match lie, oldest first: file and offset, for [`Self::entry`].
+    #[must_use]
+    pub fn tail(&mut self, filter: &Filter, count: usize) -> Vec<(usize, u64)> {
+        let mut walk = self.walk(filter, Direction::Backward);
+        let mut found = Vec::new();
+        while found.len() < count
+            && let Some((file, head)) = walk.next_head(self)
+        {
+            found.push((file, head.offset));
+        }
+        found.reverse();
+        found
+    }
+
+    /// Reads the entry at `offset` of a file into `entry`.
+    ///
+    /// # Errors
+    /// There is no whole entry.
+    pub fn entry(&mut self, file: usize, offset: u64, entry: &mut Entry) -> Result<(), Fault> {
+        self.files.get(file).ok_or_else(no_file)?.entry(&mut self.cache, offset, entry)
     }
 
     fn plan(&mut self, index: usize, filter: &Filter) -> Result<Plan, Fault> {
@@ -167,7 +188,7 @@ impl Reader {
     /// # Errors
     /// The object is damaged.
     pub fn data(&mut self, file: usize, offset: u64, limit: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
-        let file = self.files.get(file).ok_or(Fault::Damaged("no such file"))?;
+        let file = self.files.get(file).ok_or_else(no_file)?;
         file.data(&mut self.cache, &mut self.unpack, offset, limit, out)
     }
 
@@ -178,6 +199,31 @@ impl Reader {
     pub fn data_if(&mut self, file: usize, offset: u64, prefix: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<bool, Fault> {
         let file = self.files.get(file).ok_or(Fault::Damaged("no such file"))?;
         file.data_if(&mut self.cache, &mut self.unpack, offset, prefix, limit, out)
+    }
+
+    /// The line of a field that is one of text, if it was read lately.
+    pub(super) fn text(&self, file: usize, offset: u64) -> Option<&[u8]> {
+        self.recent.text(self.files.get(file)?.key(), offset)
+    }
+
+    /// One field of an entry, at most `limit` bytes of it.
+    ///
+    /// # Errors
+    /// The object is damaged.
+    pub fn field(&mut self, file: usize, offset: u64, limit: usize) -> Result<Field<'_>, Fault> {
+        let file = self.files.get(file).ok_or_else(no_file)?;
+        if let Some(place) = self.recent.find(file.key(), offset) {
+            return self.recent.get(place).ok_or_else(no_file);
+        }
+        self.buffer.shrink_to(BUFFER_MAX);
+        file.data(&mut self.cache, &mut self.unpack, offset, limit, &mut self.buffer)?;
+        let whole = self.buffer.len() < limit;
+        self.buffer.push(b'\n');
+        let field = Field::of(&self.buffer);
+        if whole {
+            self.recent.note(file.key(), offset, field);
+        }
+        Ok(field)
     }
 
     /// The first value of a field, as `sd_journal_get_data()` gives it; `FIELD=` is cut off.
@@ -273,12 +319,30 @@ pub struct Cursor {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seqnum_id, seqnum, boot_id, monotonic, realtime, xor_hash } = self;
-        write!(f, "s={seqnum_id};i={seqnum:x};b={boot_id};m={monotonic:x};t={realtime:x};x={xor_hash:x}")
+        let mut text = Vec::with_capacity(160);
+        self.write(&mut text);
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
 impl Cursor {
+    /// Appends journalctl's text.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        self.write_with(&self.seqnum_id.digits(), &self.boot_id.digits(), out);
+    }
+
+    /// As [`Self::write`], with the digits of both ids.
+    pub(super) fn write_with(&self, seqnum_id: &[u8; 32], boot_id: &[u8; 32], out: &mut Vec<u8>) {
+        out.extend_from_slice(b"s=");
+        out.extend_from_slice(seqnum_id);
+        hex(*b";i=", self.seqnum, out);
+        out.extend_from_slice(b";b=");
+        out.extend_from_slice(boot_id);
+        hex(*b";m=", self.monotonic, out);
+        hex(*b";t=", self.realtime, out);
+        hex(*b";x=", self.xor_hash, out);
+    }
+
     /// From journalctl's text; `None` unless it has all six parts.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -293,6 +357,20 @@ impl Cursor {
             xor_hash: number("x")?,
         })
     }
+}
+
+fn no_file() -> Fault {
+    Fault::Damaged("no such file")
+}
+
+fn hex(before: [u8; 3], number: u64, out: &mut Vec<u8>) {
+    let mut text = [b'0'; 16];
+    for (digits, half) in text.as_chunks_mut::<8>().0.iter_mut().zip(number.to_be_bytes().as_chunks::<4>().0) {
+        *digits = hex_digits(u32::from_be_bytes(*half));
+    }
+    let zeros = usize::try_from(number.leading_zeros() / 4).unwrap_or(0).min(text.len() - 1);
+    out.extend_from_slice(&before);
+    out.extend_from_slice(text.get(zeros..).unwrap_or_default());
 }
 
 /// Where a walk shall go on: at the first entry there or later going forward, the last there or earlier going backward.
@@ -310,8 +388,6 @@ struct Head {
     plan: Plan,
     /// Where the search goes on; `None` when the file is done.
     bound: Option<u64>,
-    /// The last entry that was there when the walk began.
-    newest: u64,
     at: Option<EntryHead>,
 }
 
@@ -379,15 +455,21 @@ impl Walk {
     /// Goes to the next entry, in journalctl's order; its file's index, or `None` at the end. The entry is in [`Walk::entry`].
     pub fn next(&mut self, reader: &mut Reader) -> Option<usize> {
         loop {
-            let index = self.nearest(reader)?;
-            let head = self.heads.get_mut(index)?.at.take()?;
-            self.skip_same(reader, index, &head);
+            let (index, head) = self.next_head(reader)?;
             let file = reader.files.get(index)?;
-            match file.entry(&mut reader.cache, head.offset, &mut self.entry) {
+            match file.items(&mut reader.cache, head, &mut self.entry) {
                 Ok(()) => return Some(index),
                 Err(_) => reader.damaged += 1,
             }
         }
+    }
+
+    /// As [`Self::next`], without reading which fields the entry has.
+    fn next_head(&mut self, reader: &mut Reader) -> Option<(usize, EntryHead)> {
+        let index = self.nearest(reader)?;
+        let head = self.heads.get_mut(index)?.at.take()?;
+        self.skip_same(reader, index, &head);
+        Some((index, head))
     }
 
     /// The file whose next entry comes first.
@@ -420,10 +502,6 @@ impl Walk {
                 head.bound = None;
                 return None;
             };
-            if offset > head.newest {
-                head.bound = None;
-                return None;
-            }
             head.bound = if self.direction == Direction::Forward { offset.checked_add(1) } else { offset.checked_sub(1) };
             match file.head(&mut reader.cache, offset) {
                 Ok(found) => head.at = Some(found),

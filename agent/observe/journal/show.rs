@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use super::export::is_printable;
+use super::field::printable;
 use super::file::Entry;
 use super::reader::{FIELD_MAX, Reader};
 use crate::facts::Timestamp;
@@ -14,7 +14,7 @@ pub fn short(reader: &mut Reader, file: usize, entry: &Entry, out: &mut Vec<u8>)
     // When the program logged it, rather than when journald wrote it.
     let source = first(reader, file, entry, "_SOURCE_REALTIME_TIMESTAMP").and_then(|value| std::str::from_utf8(&value).ok()?.parse().ok());
     let _ = write!(out, "{}", Timestamp::from_unix_micros(source.unwrap_or(entry.head.realtime)).map_or_else(String::new, Timestamp::syslog));
-    let mut field = |name: &str| first(reader, file, entry, name).filter(|value| is_printable(value, true));
+    let mut field = |name: &str| first(reader, file, entry, name).filter(|value| printable(value, true));
     if let Some(host) = field("_HOSTNAME") {
         out.push(b' ');
         out.extend_from_slice(&host);
@@ -28,7 +28,7 @@ pub fn short(reader: &mut Reader, file: usize, entry: &Entry, out: &mut Vec<u8>)
         out.push(b']');
     }
     out.extend_from_slice(b": ");
-    match std::str::from_utf8(&message).map(without_colour).ok().filter(|text| is_printable(text.as_bytes(), true)) {
+    match std::str::from_utf8(&message).map(without_colour).ok().filter(|text| printable(text.as_bytes(), true)) {
         Some(text) => {
             let indent = out.len() - start;
             for (at, line) in text.trim_end().split('\n').enumerate() {

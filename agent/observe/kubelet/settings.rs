@@ -64,6 +64,8 @@ pub(super) fn kubelet(settings: &Settings, command_line_source: String) -> Kubel
         image_gc_low_threshold_percent: settings.number("imageGCLowThresholdPercent", 80),
         eviction_hard: settings.eviction_hard(),
         eviction_soft: settings.eviction_soft(),
+        eviction_minimum_reclaim: settings.eviction_minimum_reclaim(),
+        eviction_pressure_transition_seconds: settings.eviction_pressure_transition(),
         reservations: settings.reservations(),
         merge_default_eviction_settings: bool_or("mergeDefaultEvictionSettings", false),
         surroundings: Surroundings::default(),
@@ -130,11 +132,25 @@ impl Settings<'_> {
         ["systemReserved", "kubeReserved"].into_iter().flat_map(of).collect()
     }
 
+    fn map(&self, field: &str) -> BTreeMap<String, Sourced<String>> {
+        self.node(&[field]).into_iter().flat_map(texts).collect()
+    }
+
+    fn eviction_minimum_reclaim(&self) -> Vec<EvictionThreshold> {
+        self.map("evictionMinimumReclaim").into_iter().filter_map(|(signal, value)| eviction_threshold(signal, &value, None)).collect()
+    }
+
+    /// Zero stands for the default.
+    fn eviction_pressure_transition(&self) -> Sourced<u64> {
+        let written = self.text(&["evictionPressureTransitionPeriod"]);
+        let seconds = |text: Sourced<String>| Some(Sourced::new(u64::try_from(duration(&text.value)? / 1_000_000_000).ok()?, text.source));
+        written.and_then(seconds).filter(|period| period.value > 0).unwrap_or_else(|| Sourced::default_value(300))
+    }
+
     /// A soft threshold without its grace period is refused by the kubelet, and not in effect.
     fn eviction_soft(&self) -> Vec<EvictionThreshold> {
-        let map = |field: &str| -> BTreeMap<String, Sourced<String>> { self.node(&[field]).into_iter().flat_map(texts).collect() };
-        let grace = map("evictionSoftGracePeriod");
-        map("evictionSoft")
+        let grace = self.map("evictionSoftGracePeriod");
+        self.map("evictionSoft")
             .into_iter()
             .filter_map(|(signal, value)| {
                 let grace = duration(&grace.get(&signal)?.value)?;

@@ -17,6 +17,7 @@ pub mod journal {
     pub mod cache;
     pub mod compress;
     pub mod export;
+    pub mod field;
     pub mod file;
     pub mod format;
     pub mod hash;

@@ -43,14 +43,19 @@ pub mod conntrack_filling;
 pub mod conntrack_full;
 pub mod cpu_starved;
 pub mod disk_filling;
+pub mod disk_io_error;
 pub mod disk_pressure;
 pub mod disk_pressure_soft;
 pub mod dns_forwarding_loop;
+pub mod etcd_slow;
 pub mod file_handles_exhausting;
+pub mod filesystem_error;
 pub mod filesystem_read_only;
 mod filling;
 mod forecast;
+pub mod hardware_error;
 mod health;
+pub mod image_pull_failing;
 pub mod inode_pressure;
 pub mod inode_pressure_soft;
 pub mod inodes_filling;
@@ -59,7 +64,12 @@ pub mod io_stalled;
 pub mod ip_forwarding_off;
 pub mod journal_unreadable;
 pub mod journal_volatile;
+mod kernel;
+pub mod kernel_hung_task;
 pub mod kernel_module_missing;
+pub mod kernel_oops;
+pub mod kernel_panic_recorded;
+pub mod kernel_soft_lockup;
 mod kube_proxy;
 pub mod kube_proxy_config_invalid;
 pub mod kube_proxy_config_missing;
@@ -89,9 +99,13 @@ pub mod memory_draining;
 pub mod memory_pressure;
 pub mod memory_pressure_soft;
 pub mod memory_stalled;
+pub mod netdevice_unregister_stuck;
+pub mod nic_flapping;
+pub mod node_lease_stale;
 pub mod node_name_mismatch;
 pub mod node_not_joined;
 pub mod node_not_kubernetes;
+pub mod node_rebooted_uncleanly;
 mod oom;
 pub mod oom_kill;
 pub mod oom_kill_system;
@@ -230,6 +244,19 @@ pub const ALL: &[&Check] = &[
     &runtime_endpoint_mismatch::CHECK,
     &runtime_socket_missing::CHECK,
     &runtime_unresponsive::CHECK,
+    &filesystem_error::CHECK,
+    &disk_io_error::CHECK,
+    &hardware_error::CHECK,
+    &kernel_hung_task::CHECK,
+    &kernel_soft_lockup::CHECK,
+    &kernel_oops::CHECK,
+    &kernel_panic_recorded::CHECK,
+    &node_rebooted_uncleanly::CHECK,
+    &netdevice_unregister_stuck::CHECK,
+    &nic_flapping::CHECK,
+    &node_lease_stale::CHECK,
+    &image_pull_failing::CHECK,
+    &etcd_slow::CHECK,
     &sandbox_image_missing::CHECK,
     &journal_unreadable::CHECK,
     &journal_volatile::CHECK,

@@ -53,8 +53,8 @@ pub mod filesystem_error;
 pub mod filesystem_read_only;
 mod filling;
 mod forecast;
-mod health;
 pub mod hardware_error;
+mod health;
 pub mod image_pull_failing;
 pub mod inode_pressure;
 pub mod inode_pressure_soft;
@@ -64,7 +64,12 @@ pub mod io_stalled;
 pub mod ip_forwarding_off;
 pub mod journal_unreadable;
 pub mod journal_volatile;
+mod kernel;
+pub mod kernel_hung_task;
 pub mod kernel_module_missing;
+pub mod kernel_oops;
+pub mod kernel_panic_recorded;
+pub mod kernel_soft_lockup;
 mod kube_proxy;
 pub mod kube_proxy_config_invalid;
 pub mod kube_proxy_config_missing;
@@ -72,17 +77,15 @@ pub mod kube_proxy_node_name_mismatch;
 pub mod kube_proxy_not_running;
 pub mod kube_proxy_port_in_use;
 pub mod kube_proxy_unhealthy;
-mod kernel;
-pub mod kernel_hung_task;
-pub mod kernel_oops;
-pub mod kernel_panic_recorded;
-pub mod kernel_soft_lockup;
 mod kubelet;
 pub mod kubelet_client_ca_missing;
+pub mod kubelet_cluster_dns_missing;
 pub mod kubelet_config_exposed;
 pub mod kubelet_config_invalid;
 pub mod kubelet_config_missing;
 pub mod kubelet_config_unknown_field;
+pub mod kubelet_flag_invalid;
+pub mod kubelet_flag_outdated;
 pub mod kubelet_flag_unknown;
 pub mod kubelet_kubeconfig_invalid;
 pub mod kubelet_kubeconfig_missing;
@@ -133,6 +136,7 @@ pub mod unit_masked;
 pub mod unit_missing;
 pub mod unit_needs_daemon_reload;
 pub mod unit_stuck;
+pub mod volume_plugin_dir_missing;
 pub mod zombies_piling_up;
 
 use crate::finding::{Check, Signal};
@@ -156,6 +160,8 @@ pub const ALL: &[&Check] = &[
     &kubelet_kubeconfig_missing::CHECK,
     &kubelet_kubeconfig_invalid::CHECK,
     &kubelet_flag_unknown::CHECK,
+    &kubelet_flag_invalid::CHECK,
+    &kubelet_flag_outdated::CHECK,
     &kubelet_pleg_unhealthy::CHECK,
     &kubelet_port_in_use::CHECK,
     &kubelet_unhealthy::CHECK,
@@ -176,6 +182,8 @@ pub const ALL: &[&Check] = &[
     &resolv_conf_missing::CHECK,
     &resolv_conf_truncated::CHECK,
     &dns_forwarding_loop::CHECK,
+    &kubelet_cluster_dns_missing::CHECK,
+    &volume_plugin_dir_missing::CHECK,
     &certificate_expired::CHECK,
     &certificate_expiring_soon::CHECK,
     &certificate_expiring::CHECK,

@@ -4,9 +4,10 @@
 //! [`Snapshot`], so that a request costs no look at the node and never waits for one.
 
 use std::fmt::Write as _;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
@@ -27,6 +28,7 @@ use crate::observe::board::Board;
 use crate::observe::certificates::Schedule;
 use crate::observe::files_watch::{CONFIGURING, FilesWatch, changed, directories};
 use crate::observe::host::Host;
+use crate::observe::journal::{Earlier, Kept};
 use crate::observe::look::Look;
 use crate::observe::{self, journal, units};
 use crate::publish::{Latest, Snapshot, Unwell, http};
@@ -66,9 +68,10 @@ async fn run(host: Arc<Host>, config: Arc<Config>) -> anyhow::Result<()> {
     let board = Arc::new(Board::new(Facts::unobserved(Timestamp::from(SystemTime::now()), observe::node::observe(&host, config.node_name.clone(), None))));
     let (publish, latest) = watch::channel(None);
     let (stop, stopped) = oneshot::channel();
-    let diagnosing = tokio::spawn(diagnose(Arc::clone(&board), Arc::clone(&config), Arc::clone(&health), publish, stopped));
+    let (memory, journal) = journal_memory();
+    let diagnosing = tokio::spawn(diagnose(Arc::clone(&board), Arc::clone(&config), Arc::clone(&health), publish, memory, stopped));
     let mut tasks = JoinSet::new();
-    supervise(&mut tasks, &host, &config, &board);
+    supervise(&mut tasks, &host, &config, &board, journal);
     let unwell: Unwell = {
         let health = Arc::clone(&health);
         Arc::new(move || health.unwell())
@@ -104,8 +107,23 @@ async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static s
     name
 }
 
+/// Between the state file and the journal's observer, which runs on a thread of its own: what an earlier process left goes
+/// there, what the next one needs comes back.
+type JournalMemory = (mpsc::Sender<Earlier>, watch::Receiver<Option<Kept>>);
+
+fn journal_memory() -> (JournalMemory, (mpsc::Receiver<Earlier>, watch::Sender<Option<Kept>>)) {
+    let ((give, earlier), (keep, kept)) = (mpsc::channel(), watch::channel(None));
+    ((give, kept), (earlier, keep))
+}
+
 /// Starts the observers. Each owns its domains.
-fn supervise(tasks: &mut JoinSet<&'static str>, host: &Arc<Host>, config: &Arc<Config>, board: &Arc<Board>) {
+fn supervise(
+    tasks: &mut JoinSet<&'static str>,
+    host: &Arc<Host>,
+    config: &Arc<Config>,
+    board: &Arc<Board>,
+    (earlier, keep): (mpsc::Receiver<Earlier>, watch::Sender<Option<Kept>>),
+) {
     let own = || (Arc::clone(host), Arc::clone(config), Arc::clone(board));
     let (host, config, board) = own();
     tasks.spawn(named("the observer of units", async move { match units::watch(host, config, board).await {} }));
@@ -114,23 +132,28 @@ fn supervise(tasks: &mut JoinSet<&'static str>, host: &Arc<Host>, config: &Arc<C
     let (alive, dead) = oneshot::channel::<()>();
     std::thread::spawn(move || {
         let _alive = alive;
-        journal::watch(&host, &config, &crate::checks::signals(), &board);
+        // Nobody sends if the process ends before it has begun.
+        let earlier = earlier.recv().unwrap_or_default();
+        journal::watch(&host, &config, &crate::checks::signals(), &board, earlier, &|kept| {
+            let kept = Some(kept);
+            keep.send_if_modified(|last| (*last != kept).then(|| last.clone_from(&kept)).is_some());
+        });
     });
     tasks.spawn(named("the observer of the journal", async move { _ = dead.await }));
     let (host, config, board) = own();
     tasks.spawn(named("the observer of files", files(host, config, board)));
     let (host, config, board) = own();
-    tasks.spawn(named("the observer of pressure", pressure(host, config, board)));
-    let (host, config, board) = own();
-    tasks.spawn(named("the observer of kube-proxy", observe::kube_proxy::watch(host, config, board)));
-    let (host, config, board) = own();
-    tasks.spawn(named("the observer of health", observe::health::watch(host, config, board)));
+    tasks.spawn(named("the observer of pressure", async move { match observe::pressure::watch(host, config, board).await {} }));
     let (host, config, board) = own();
     let live = host.is_live().then(|| Arc::clone(&board));
     tasks.spawn(named("the observer of the runtime", async move { match observe::runtime::watch(host, config, board).await {} }));
     if let Some(board) = live {
         tasks.spawn(named("the observer of servers", servers(board)));
     }
+    let (host, config, board) = own();
+    tasks.spawn(named("the observer of kube-proxy", observe::kube_proxy::watch(host, config, board)));
+    let (host, config, board) = own();
+    tasks.spawn(named("the observer of health", observe::health::watch(host, config, board)));
 }
 
 /// Kubelet configuration, certificates and CNI: read again when a file changes, when the kubelet's unit does, or after the resync.
@@ -271,28 +294,6 @@ fn timed<T>(look: impl FnOnce() -> T) -> (T, Duration) {
     (seen, start.elapsed())
 }
 
-/// The kubelet's own rhythm is 10 s (`pkg/kubelet/kubelet.go` `evictionMonitoringPeriod`).
-async fn pressure(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
-    let mut look = Look::new(LOOK);
-    let probe = Arc::new(observe::pressure::Probe::default());
-    let mut news = board.news();
-    // Which file systems to measure is in the kubelet's configuration.
-    while board.read(|facts| !facts.observed.contains_key(&Domain::Kubelet)) && news.changed().await.is_ok() {}
-    loop {
-        let (at, probe) = (Arc::clone(&host), Arc::clone(&probe));
-        let (kubelet, units) = board.read(|facts| (facts.kubelet.known().cloned(), facts.units.clone()));
-        let seen = match kubelet {
-            Some(kubelet) => look.at(move || timed(|| observe::pressure::observe(&at, &kubelet, &units, &probe))).await,
-            None => Err(Blind::new("which file systems count is in the kubelet's configuration, which cannot be seen")),
-        };
-        match seen {
-            Ok((pressure, took)) => board.put(Domain::Pressure, took, |facts| facts.pressure = Observed::Known(pressure)),
-            Err(blind) => board.put(Domain::Pressure, LOOK, |facts| facts.pressure = Observed::Unknown(blind)),
-        }
-        sleep(jittered(config.intervals.pressure)).await;
-    }
-}
-
 /// Ten percent more or less, so that ten thousand agents started together do not work together.
 fn jittered(interval: Duration) -> Duration {
     use std::hash::{BuildHasher as _, RandomState};
@@ -308,10 +309,15 @@ async fn diagnose(
     config: Arc<Config>,
     health: Arc<Health>,
     publish: watch::Sender<Option<Arc<Snapshot>>>,
+    (resume, journal): JournalMemory,
     mut stopped: oneshot::Receiver<()>,
 ) {
-    let (since, keep, kept) = remembered(&config).await;
-    let mut history = History::resume(since);
+    let boot_id = board.read(|facts| facts.node.boot_id.clone());
+    let (earlier, keep, kept) = remembered(&config, boot_id, journal).await;
+    let State { findings, journal: kept_before, boot_id, stopped: in_order, .. } = earlier;
+    // Its thread has ended only if this process does, too.
+    let _ = resume.send(Earlier { kept: kept_before, boot_id, stopped: in_order });
+    let mut history = History::resume(findings);
     let mut news = board.news();
     loop {
         let facts = board.facts();
@@ -319,8 +325,8 @@ async fn diagnose(
         if Domain::ALL.iter().all(|domain| facts.observed.contains_key(domain)) {
             let report = history.diagnose(&facts, &config);
             log_changes(publish.borrow().as_deref().map(|last| &last.report), &report);
-            let state = State { findings: history.remember(), ..State::default() };
-            keep.send_if_modified(|last| std::mem::replace(last, state.clone()) != state);
+            let findings = history.remember();
+            keep.send_if_modified(|last| std::mem::replace(last, findings.clone()) != findings);
             publish.send_replace(Some(Arc::new(Snapshot::new(report, facts))));
         }
         health.beat();
@@ -340,45 +346,69 @@ async fn diagnose(
     let _ = kept.await;
 }
 
-/// What an earlier process left behind, if there is a place to keep it, and the task that keeps it from now on.
-async fn remembered(config: &Config) -> (Vec<Since>, watch::Sender<State>, JoinHandle<()>) {
-    let (keep, states) = watch::channel(State::default());
-    let Some(directory) = config.state_dir.clone() else { return (Vec::new(), keep, tokio::spawn(async {})) };
+/// What an earlier process left behind, if there is a place to keep it, and the task that keeps it from now on. That is the
+/// last one to write once nobody sends findings any more.
+async fn remembered(config: &Config, boot_id: Option<String>, journal: watch::Receiver<Option<Kept>>) -> (State, watch::Sender<Vec<Since>>, JoinHandle<()>) {
+    let (keep, findings) = watch::channel(Vec::new());
+    let nothing = |keep| (State::default(), keep, tokio::spawn(async {}));
+    let Some(directory) = config.state_dir.clone() else { return nothing(keep) };
     let path = directory.join("state.json");
     match Look::new(LOOK).at(move || directory.is_dir().then(|| StateFile::open(&directory))).await {
         // So it is when started from a shell.
         Ok(None) => {
             tracing::info!("no directory for {}: after a restart, findings count from then", path.display());
-            (Vec::new(), keep, tokio::spawn(async {}))
+            nothing(keep)
         }
         Ok(Some((file, state, error))) => {
             if let Some(error) = error {
                 tracing::warn!("{}: {error}; starting without it: findings count from now", path.display());
             }
-            (state.findings, keep, tokio::spawn(keep_state(states, file)))
+            let keeper = Keeper { findings, journal, boot_id, file: Arc::new(Mutex::new(file)), look: Look::new(LOOK), told: false };
+            (state, keep, tokio::spawn(keeper.run()))
         }
         Err(blind) => {
             tracing::warn!("{}: {blind}; nothing is kept over a restart", path.display());
-            (Vec::new(), keep, tokio::spawn(async {}))
+            nothing(keep)
         }
     }
 }
 
-/// Writes the newest state, on a thread: the node's disk may hang. The last one is written when nobody sends any more.
-async fn keep_state(mut states: watch::Receiver<State>, file: StateFile) {
-    let file = Arc::new(Mutex::new(file));
-    let mut look = Look::new(LOOK);
-    let mut told = false;
-    while states.changed().await.is_ok() {
-        let (file, state) = (Arc::clone(&file), states.borrow_and_update().clone());
-        let written = look.at(move || file.lock().unwrap_or_else(PoisonError::into_inner).write(state)).await;
+/// Keeps what the next process needs, as it comes.
+struct Keeper {
+    findings: watch::Receiver<Vec<Since>>,
+    journal: watch::Receiver<Option<Kept>>,
+    boot_id: Option<String>,
+    file: Arc<Mutex<StateFile>>,
+    look: Look<io::Result<()>>,
+    told: bool,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        let mut journal_ended = false;
+        loop {
+            tokio::select! {
+                changed = self.findings.changed() => if changed.is_err() { break },
+                changed = self.journal.changed(), if !journal_ended => journal_ended = changed.is_err(),
+            }
+            self.write(false).await;
+        }
+        self.write(true).await;
+    }
+
+    /// On a thread: the node's disk may hang.
+    async fn write(&mut self, stopped: bool) {
+        let (findings, journal) = (self.findings.borrow_and_update().clone(), self.journal.borrow_and_update().clone());
+        let state = State { findings, boot_id: self.boot_id.clone(), stopped, journal, ..State::default() };
+        let file = Arc::clone(&self.file);
+        let written = self.look.at(move || file.lock().unwrap_or_else(PoisonError::into_inner).write(state)).await;
         let error = match written {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),
             Err(blind) => Some(blind.to_string()),
         };
-        if let Some(error) = error.filter(|_| !told) {
-            told = true;
+        if let Some(error) = error.filter(|_| !self.told) {
+            self.told = true;
             tracing::warn!("cannot keep state ({error}): after a restart, findings count from then");
         }
     }

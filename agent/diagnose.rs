@@ -162,6 +162,9 @@ fn attribute(findings: &mut [Finding]) {
 }
 
 fn explains(cause: &Finding, effect: &Finding, check: &Check) -> bool {
+    if effect.hangs_on.as_ref().is_some_and(|subjects| !subjects.contains(&cause.subject)) {
+        return false;
+    }
     let Some(causing) = check.explained_by.iter().find(|candidate| candidate.code == cause.code) else { return false };
     // Where each could explain the other (units that do not run), the deeper one is the cause, up to the kubelet: the runtime's
     // failure is the kubelet's, and what runs beside the kubelet stands by itself. Else both would have a cause, and neither be one.

@@ -131,6 +131,8 @@ pub enum LogSource {
     Unit(&'static str),
     /// The kernel, this boot.
     Kernel,
+    /// A container of kube-system of that name, its present or last start only.
+    Container(&'static str),
 }
 
 /// Something that is wrong (or worth knowing), of what, by which evidence, and what to run.
@@ -157,6 +159,9 @@ pub struct Finding {
     pub article: String,
     /// The part of the node it is about.
     pub component: Component,
+    /// Where it is set, the subjects of the only findings that can explain this one.
+    #[serde(skip)]
+    pub hangs_on: Option<Vec<String>>,
 }
 
 /// Where it was seen, and what was seen.
@@ -190,6 +195,7 @@ impl Finding {
             stale: false,
             article: String::new(),
             component,
+            hangs_on: None,
         }
     }
 
@@ -208,6 +214,13 @@ impl Finding {
     #[must_use]
     pub fn remedy(mut self, command: impl Into<String>) -> Self {
         self.remedy.push(command.into());
+        self
+    }
+
+    /// Nothing explains it but findings of these subjects.
+    #[must_use]
+    pub fn hangs_on(mut self, subjects: Vec<String>) -> Self {
+        self.hangs_on = Some(subjects);
         self
     }
 

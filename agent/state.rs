@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::history::Since;
+use crate::observe::journal::Kept;
 
 /// The version of the file's form; one of another version is not read.
 const SCHEMA: u32 = 1;
-/// A node has some dozens of findings; a file larger than this is not ours.
-const LIMIT: u64 = 1 << 20;
+/// A node has some dozens of findings, and what is kept of its journal is bounded; a file larger than this is not ours.
+const LIMIT: u64 = 8 << 20;
 
 /// What one process leaves to the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,11 @@ const LIMIT: u64 = 1 << 20;
 pub struct State {
     pub schema: u32,
     pub findings: Vec<Since>,
+    /// The boot in which this was written.
+    pub boot_id: Option<String>,
+    /// The process ended because it was asked to, as it is at a shutdown.
+    pub stopped: bool,
+    pub journal: Option<Kept>,
 }
 
 /// The file, in a directory of the agent's own (not the node's).

@@ -17,7 +17,7 @@ use nodetriage::observe::host::Host;
 use nodetriage::observe::journal::file::Direction;
 use nodetriage::observe::journal::format::Id;
 use nodetriage::observe::journal::reader::{Cursor, Filter, Place, Reader, Walk};
-use nodetriage::observe::journal::{self, export};
+use nodetriage::observe::journal::{self, Earlier, export};
 
 /// Unpacks tests/data/journal/NAME.tar.xz, with the crate that the reader itself uses.
 fn sample(name: &str) -> PathBuf {
@@ -413,7 +413,7 @@ fn a_directory_that_appears_later_ends_the_blindness() {
     fs::create_dir_all(root.join("var/log")).unwrap();
     let board = Arc::new(Board::new(Facts::unobserved(Timestamp::from_unix_seconds(0).unwrap(), Node::default())));
     let (host, watched) = (Arc::new(Host::open(&root).unwrap()), Arc::clone(&board));
-    std::thread::spawn(move || journal::watch(&host, &Arc::new(Config::default()), &checks::signals(), &watched));
+    std::thread::spawn(move || journal::watch(&host, &Arc::new(Config::default()), &checks::signals(), &watched, Earlier::default(), &|_| {}));
     let wait = |what: &str, met: fn(&Observed<Journal>) -> bool| {
         let start = Instant::now();
         while !board.read(|facts| met(&facts.journal)) {

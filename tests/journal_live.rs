@@ -15,7 +15,7 @@ use nodetriage::facts::{Blind, Facts, Journal, Node, Timestamp};
 use nodetriage::finding::{LogSource, Signal};
 use nodetriage::observe::board::Board;
 use nodetriage::observe::host::Host;
-use nodetriage::observe::journal;
+use nodetriage::observe::journal::{self, Earlier};
 
 /// A loaded machine is given long; the test waits for what happens, not for this.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -43,7 +43,7 @@ impl Followed {
         let mut config = Config::default();
         config.units.watch.push("counted.service".to_owned());
         let watched = Arc::clone(&board);
-        std::thread::spawn(move || journal::watch(&host, &Arc::new(config), &[(CODE, &COUNTED)], &watched));
+        std::thread::spawn(move || journal::watch(&host, &Arc::new(config), &[(CODE, &COUNTED)], &watched, Earlier::default(), &|_| {}));
         let followed = Self { lab, board, written: 0 };
         followed.wait("the first look", |journal| journal.files > 0);
         Some(followed)

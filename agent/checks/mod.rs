@@ -28,6 +28,7 @@ pub mod certificate_untrusted_issuer;
 pub mod certificate_wrong_group;
 pub mod certificate_wrong_usage;
 pub mod certificate_wrong_user;
+pub mod cgroup_driver_mismatch;
 pub mod cgroup_v1_refused;
 mod cni;
 pub mod cni_config_ambiguous;
@@ -40,22 +41,36 @@ pub mod cni_runtime_file_missing;
 mod conntrack;
 pub mod conntrack_filling;
 pub mod conntrack_full;
+pub mod coredns_looping;
 pub mod cpu_starved;
 pub mod disk_filling;
+pub mod disk_io_error;
 pub mod disk_pressure;
+pub mod disk_pressure_soft;
 pub mod dns_forwarding_loop;
+pub mod etcd_slow;
 pub mod file_handles_exhausting;
+pub mod filesystem_error;
 pub mod filesystem_read_only;
 mod filling;
 mod forecast;
+pub mod hardware_error;
 mod health;
+pub mod image_pull_failing;
 pub mod inode_pressure;
+pub mod inode_pressure_soft;
 pub mod inodes_filling;
+pub mod inotify_exhausting;
 pub mod io_stalled;
 pub mod ip_forwarding_off;
 pub mod journal_unreadable;
 pub mod journal_volatile;
+mod kernel;
+pub mod kernel_hung_task;
 pub mod kernel_module_missing;
+pub mod kernel_oops;
+pub mod kernel_panic_recorded;
+pub mod kernel_soft_lockup;
 mod kube_proxy;
 pub mod kube_proxy_config_invalid;
 pub mod kube_proxy_config_missing;
@@ -82,17 +97,30 @@ pub mod memory_draining;
 pub mod memory_pressure;
 pub mod memory_pressure_soft;
 pub mod memory_stalled;
+pub mod netdevice_unregister_stuck;
+pub mod nic_flapping;
+pub mod node_lease_stale;
 pub mod node_name_mismatch;
 pub mod node_not_joined;
 pub mod node_not_kubernetes;
+pub mod node_rebooted_uncleanly;
 mod oom;
 pub mod oom_kill;
 pub mod oom_kill_system;
 pub mod pid_pressure;
+pub mod pid_pressure_soft;
 mod pressure;
+pub mod pressure_lifting;
 pub mod resolv_conf_missing;
 pub mod resolv_conf_truncated;
+mod runtime;
+pub mod runtime_config_invalid;
+pub mod runtime_cri_missing;
+pub mod runtime_endpoint_mismatch;
+pub mod runtime_socket_missing;
+pub mod runtime_unresponsive;
 pub mod sandbox_image_missing;
+mod soft;
 mod stall;
 pub mod static_pod_path_missing;
 pub mod swap_enabled;
@@ -106,6 +134,7 @@ pub mod unit_masked;
 pub mod unit_missing;
 pub mod unit_needs_daemon_reload;
 pub mod unit_stuck;
+pub mod zombies_piling_up;
 
 use crate::finding::{Check, Signal};
 
@@ -141,12 +170,14 @@ pub const ALL: &[&Check] = &[
     &kubelet_reservation_exceeds_capacity::CHECK,
     &kubelet_swap_blocks::CHECK,
     &swap_enabled::CHECK,
+    &cgroup_driver_mismatch::CHECK,
     &cgroup_v1_refused::CHECK,
     &node_name_mismatch::CHECK,
     &static_pod_path_missing::CHECK,
     &resolv_conf_missing::CHECK,
     &resolv_conf_truncated::CHECK,
     &dns_forwarding_loop::CHECK,
+    &coredns_looping::CHECK,
     &certificate_expired::CHECK,
     &certificate_expiring_soon::CHECK,
     &certificate_expiring::CHECK,
@@ -179,10 +210,16 @@ pub const ALL: &[&Check] = &[
     &inodes_filling::CHECK,
     &memory_draining::CHECK,
     &memory_pressure_soft::CHECK,
+    &disk_pressure_soft::CHECK,
+    &inode_pressure_soft::CHECK,
+    &pid_pressure_soft::CHECK,
+    &pressure_lifting::CHECK,
     &memory_stalled::CHECK,
     &io_stalled::CHECK,
     &cpu_starved::CHECK,
     &file_handles_exhausting::CHECK,
+    &inotify_exhausting::CHECK,
+    &zombies_piling_up::CHECK,
     &conntrack_full::CHECK,
     &conntrack_filling::CHECK,
     &kube_proxy_not_running::CHECK,
@@ -196,6 +233,24 @@ pub const ALL: &[&Check] = &[
     &bridge_netfilter_off::CHECK,
     &oom_kill_system::CHECK,
     &oom_kill::CHECK,
+    &runtime_config_invalid::CHECK,
+    &runtime_cri_missing::CHECK,
+    &runtime_endpoint_mismatch::CHECK,
+    &runtime_socket_missing::CHECK,
+    &runtime_unresponsive::CHECK,
+    &filesystem_error::CHECK,
+    &disk_io_error::CHECK,
+    &hardware_error::CHECK,
+    &kernel_hung_task::CHECK,
+    &kernel_soft_lockup::CHECK,
+    &kernel_oops::CHECK,
+    &kernel_panic_recorded::CHECK,
+    &node_rebooted_uncleanly::CHECK,
+    &netdevice_unregister_stuck::CHECK,
+    &nic_flapping::CHECK,
+    &node_lease_stale::CHECK,
+    &image_pull_failing::CHECK,
+    &etcd_slow::CHECK,
     &sandbox_image_missing::CHECK,
     &journal_unreadable::CHECK,
     &journal_volatile::CHECK,

@@ -17,12 +17,76 @@ pub struct Journal {
     /// When the newest line that was taken in was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// What earlier boots left.
+    #[serde(default)]
+    pub past: Past,
+    /// How the reading goes.
+    #[serde(default)]
+    pub reading: Reading,
     /// By unit name: what its current or last invocation said last.
     #[serde(default)]
     pub last_words: BTreeMap<String, LastWords>,
     /// By the code of the check that declared it: what was counted.
     #[serde(default)]
     pub signals: BTreeMap<String, SignalSeen>,
+}
+
+/// What earlier boots left behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// When this boot's first entry was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub booted: Option<Timestamp>,
+    /// The boot before this one, as far as anything tells of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<PreviousBoot>,
+    /// What the kernel left of its crashes, newest last.
+    #[serde(default)]
+    pub crashes: Vec<Crash>,
+}
+
+/// How the boot before this one ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousBoot {
+    pub boot_id: String,
+    /// When its last entry was written; absent where only our own state tells of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// The journal holds its end, and what systemd says there of a shutdown; absent without any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shutdown: Option<LogLine>,
+    /// The agent itself was asked to end in it and was not started again. Absent where no agent left word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_stopped: Option<bool>,
+    /// The last thing the journal has of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<LogLine>,
+    /// Its last kernel line that tells of a panic, a bug or an oops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub panic: Option<LogLine>,
+}
+
+/// A record of a crash: in pstore, kept by systemd-pstore, or a dump.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crash {
+    pub path: String,
+    pub at: Timestamp,
+    /// The line that says what happened, if the record is text and has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<String>,
+}
+
+/// How the reading of the journal goes, counted since the agent's process started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Entries taken in, of whatever program.
+    pub entries: u64,
+    /// Objects that were damaged and passed over.
+    pub damaged: u64,
+    /// Entries that were gone (vacuumed) before they could be read.
+    pub lost: u64,
+    /// How far the reading is behind what is written, in milliseconds.
+    pub behind_ms: u64,
 }
 
 /// The last error lines of one invocation of a unit, oldest first.

@@ -81,12 +81,23 @@ pub struct Kubelet {
     /// The soft eviction thresholds in effect, one a signal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub eviction_soft: Vec<EvictionThreshold>,
+    /// `evictionMinimumReclaim`: how much more than its threshold the kubelet makes available, one a signal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub eviction_minimum_reclaim: Vec<EvictionThreshold>,
+    /// `evictionPressureTransitionPeriod`, in seconds: how long a condition stays after its threshold was last crossed.
+    #[serde(default = "transition_period")]
+    pub eviction_pressure_transition_seconds: Sourced<u64>,
     /// Memory set aside by `systemReserved` and `kubeReserved`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reserved_memory: Vec<Reservation>,
     /// `mergeDefaultEvictionSettings`: thresholds the file leaves out keep their defaults.
     pub merge_default_eviction_settings: Sourced<bool>,
     pub surroundings: Surroundings,
+}
+
+/// `pkg/kubelet/apis/config/v1beta1/defaults.go`.
+fn transition_period() -> Sourced<u64> {
+    Sourced::default_value(300)
 }
 
 /// What the configuration meets on the machine.

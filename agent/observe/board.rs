@@ -31,10 +31,21 @@ impl Board {
         self.version.send_modify(|version| *version += 1);
     }
 
+    /// Records what is no news by itself: nobody is woken, and it is published with the next news.
+    pub fn note(&self, update: impl FnOnce(&mut Facts)) {
+        update(&mut self.lock());
+    }
+
     /// Adds to what an observer of the domain has put, and wakes who waits.
     pub fn add(&self, update: impl FnOnce(&mut Facts)) {
         update(&mut self.lock());
         self.version.send_modify(|version| *version += 1);
+    }
+
+    /// Records that `domain` was looked at and is as it was; whoever waits sleeps on.
+    pub fn confirm(&self, domain: Domain, took: Duration) {
+        let at = Timestamp::from(SystemTime::now());
+        self.lock().observed.insert(domain, Observation { at, took_ms: took.as_secs_f64() * 1000.0 });
     }
 
     /// The facts as of now: a copy that nobody changes any more.

@@ -60,10 +60,10 @@ pub async fn round(host: &Host, config: &Config, signals: &[(&'static str, &'sta
     facts.cni = cni::observe(host, Some(&kubelet), &facts.units).into();
     timed(Domain::Cni, start);
     let start = Instant::now();
-    facts.runtime = Observed::Known(runtime::ask(host, config, runtime::observe(host, Some(&kubelet), &facts.units)).await);
+    facts.runtime = Observed::Known(runtime::ask(host, config, &facts.units, runtime::observe(host, Some(&kubelet), &facts.units)).await);
     timed(Domain::Runtime, start);
     let start = Instant::now();
-    facts.pressure = Observed::Known(pressure::observe(host, &kubelet, &facts.units, &pressure::Probe::default()));
+    facts.pressure = Observed::Known(pressure::observe(host, &kubelet, &facts.units, facts.runtime.known(), &pressure::Probe::new(config.pressure.clone())));
     timed(Domain::Pressure, start);
     let start = Instant::now();
     facts.kube_proxy = Observed::Known(kube_proxy::observe(host, Some(&kubelet), &facts.units));

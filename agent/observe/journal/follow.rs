@@ -16,6 +16,7 @@ use super::format::{Fault, Id, State};
 use super::opened::Opened;
 use super::reader::{Reader, compare};
 use crate::facts::Blind;
+use crate::facts::journal::Reading;
 use crate::observe::host::Host;
 
 /// How often directories are listed although no event told of a change.
@@ -39,10 +40,10 @@ struct Progress {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marks {
     /// By file id: entries read. A file keeps its id when it is renamed.
-    files: BTreeMap<String, u64>,
+    files: BTreeMap<Id, u64>,
     /// The boot, and the microseconds since, of the newest entry in memory.
-    in_memory: (String, u64),
-    counters: BTreeMap<String, Counter>,
+    in_memory: (Id, u64),
+    counters: BTreeMap<Id, Counter>,
 }
 
 /// One journald's sequence numbers: they have no gaps, but some user's files may not be seen.
@@ -73,6 +74,10 @@ pub struct Follow<'a> {
     /// Sequence numbers that were missing, and when that was seen.
     missing: Option<(u64, Instant)>,
     lost: u64,
+    /// Entries read.
+    entries: u64,
+    /// When the entry read last was written, microseconds since 1970.
+    last: u64,
     inotify: Inotify,
     scanned: Instant,
     /// Something that is told of the journal has changed: its directories, or a file that cannot be read.
@@ -99,6 +104,8 @@ impl<'a> Follow<'a> {
             counters: BTreeMap::new(),
             missing: None,
             lost: 0,
+            entries: 0,
+            last: 0,
             inotify,
             scanned: Instant::now(),
             changed: false,
@@ -111,15 +118,15 @@ impl<'a> Follow<'a> {
     /// Takes over the files that are open: those that grow or have more to read are followed, the others closed.
     fn adopt(&mut self, from: Option<&Marks>) {
         if let Some(from) = from {
-            self.in_memory = (Id::parse(&from.in_memory.0).unwrap_or_default(), from.in_memory.1);
-            self.counters = from.counters.iter().filter_map(|(id, counter)| Some((Id::parse(id)?, *counter))).collect();
+            self.in_memory = from.in_memory;
+            self.counters.clone_from(&from.counters);
         }
         let reader = &mut self.opened.reader;
         for file in std::mem::take(&mut reader.files) {
             self.seen.insert(file.path.clone());
             let Ok(chain) = file.all(&mut reader.cache) else { continue };
             // What an earlier process did not know was written since.
-            let done = from.map_or(chain.len(), |from| from.files.get(&file.header.file_id.to_string()).copied().unwrap_or(0));
+            let done = from.map_or(chain.len(), |from| from.files.get(&file.header.file_id).copied().unwrap_or(0).min(chain.len()));
             if from.is_none() {
                 let counter = self.counters.entry(file.header.seqnum_id).or_default();
                 counter.base = counter.base.max(file.header.tail_entry_seqnum);
@@ -140,18 +147,19 @@ impl<'a> Follow<'a> {
     /// How far everything has been read.
     #[must_use]
     pub fn marks(&self) -> Marks {
-        let mut files: BTreeMap<String, u64> = self.known.iter().map(|(id, done)| (id.to_string(), *done)).collect();
+        let mut files = self.known.clone();
         for (file, progress) in self.opened.reader.files.iter().zip(&self.progress) {
-            files.insert(file.header.file_id.to_string(), progress.done);
+            files.insert(file.header.file_id, progress.done);
         }
-        let (boot, micros) = self.in_memory;
-        Marks { files, in_memory: (boot.to_string(), micros), counters: self.counters.iter().map(|(id, counter)| (id.to_string(), *counter)).collect() }
+        Marks { files, in_memory: self.in_memory, counters: self.counters.clone() }
     }
 
-    /// Entries that were written but could not be read before they were gone, as the gaps in their sequence numbers tell.
+    /// How it goes: what was lost are entries that were gone before they could be read, as the gaps in their sequence
+    /// numbers tell. `more`: the last read ended before everything was read.
     #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.lost
+    pub fn reading(&self, more: bool, now: u64) -> Reading {
+        let behind_ms = if more { now.saturating_sub(self.last) / 1000 } else { 0 };
+        Reading { entries: self.entries, damaged: self.opened.reader.damaged, lost: self.lost, behind_ms }
     }
 
     /// Becomes readable when something was written, or changed in the directories.
@@ -304,6 +312,8 @@ impl<'a> Follow<'a> {
             let (Some(file), Some(progress)) = (reader.files.get(index), self.progress.get_mut(index)) else { return Ok(false) };
             progress.done += 1;
             progress.next = None;
+            self.entries += 1;
+            self.last = head.realtime;
             let counter = self.counters.entry(file.header.seqnum_id).or_insert(Counter { base: head.seqnum.saturating_sub(1), ..Counter::default() });
             counter.taken += 1;
             counter.highest = counter.highest.max(head.seqnum);

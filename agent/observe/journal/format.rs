@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 pub const SIGNATURE: &[u8; 8] = b"LPKSHHRH";
 /// systemd before 187 wrote no shorter header; all of them have these bytes.
 pub const HEADER_MIN: u64 = 208;
@@ -107,6 +109,19 @@ pub(super) fn hex_digits(number: u32) -> [u8; 8] {
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| de::Error::custom("expected 32 hex digits"))
     }
 }
 

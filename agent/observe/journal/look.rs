@@ -8,9 +8,12 @@ use super::file::{Direction, Entry, JournalFile};
 use super::find;
 use super::format::Id;
 use super::opened::Opened;
+use super::past;
 use super::reader::{Filter, Reader};
 use super::tally::{Line, Origin, Tally};
+use super::watch::Earlier;
 use crate::config::Config;
+use crate::facts::journal::{Past, Reading};
 use crate::facts::{Blind, Journal, Timestamp};
 use crate::finding::Signal;
 use crate::observe::host::Host;
@@ -18,7 +21,7 @@ use crate::observe::signals::Signals;
 use crate::observe::units::watched;
 
 /// Lines read back of one unit, or of the kernel.
-const BACK_LINES: usize = 10_000;
+const BACK_LINES: usize = 50_000;
 /// How long the search for them may take in all.
 const BACK_TIME: Duration = Duration::from_millis(800);
 /// Bytes of a message that are looked at; journald cuts lines at 48 KiB (`LineMax=`).
@@ -35,6 +38,8 @@ const RESTART_SCHEDULED: &str = "MESSAGE_ID=5eb03494b6584870a536b337290809b3";
 pub fn observe(host: &Host, config: &Config, signals: &[(&'static str, &'static Signal)]) -> Result<Journal, Blind> {
     let mut opened = Opened::all(host, find::directories(host)?)?;
     let mut look = Look::new(config, signals);
+    let boot = boot(host, &mut opened.reader);
+    look.past = past::observe(host, &mut opened.reader, boot, &Earlier::default());
     look.back(host, &mut opened.reader);
     // A disk's clock stands where its last line was written.
     let now = if host.is_live() { unix_micros() } else { look.tally.newest() };
@@ -86,6 +91,8 @@ pub(super) struct Look {
     pub tally: Tally,
     /// By the id of the file.
     marks: HashMap<Id, Marks>,
+    /// What earlier boots left.
+    pub past: Past,
     units: Vec<String>,
     wanted: HashMap<Vec<u8>, Mark>,
     buffer: Vec<u8>,
@@ -94,7 +101,14 @@ pub(super) struct Look {
 impl Look {
     pub fn new(config: &Config, signals: &[(&'static str, &'static Signal)]) -> Self {
         let units = watched(config);
-        Self { tally: Tally::new(&units, Signals::new(signals)), marks: HashMap::new(), wanted: wanted(&units), units, buffer: Vec::new() }
+        Self {
+            tally: Tally::new(&units, Signals::new(signals)),
+            marks: HashMap::new(),
+            past: Past::default(),
+            wanted: wanted(&units),
+            units,
+            buffer: Vec::new(),
+        }
     }
 
     /// The marks of a file, which is looked up what it already has.
@@ -241,6 +255,8 @@ impl Look {
             files: opened.reader.files.len(),
             unreadable: opened.unreadable.values().cloned().collect(),
             until: Timestamp::from_unix_micros(self.tally.newest()),
+            past: self.past.clone(),
+            reading: Reading { damaged: opened.reader.damaged, ..Reading::default() },
             last_words: self.tally.last_words(now),
             signals: self.tally.signals(now),
         }

@@ -19,10 +19,11 @@ pub mod klog;
 pub mod logs;
 mod look;
 pub mod opened;
+mod past;
 pub mod reader;
 pub mod show;
 pub mod tally;
 mod watch;
 
 pub use look::observe;
-pub use watch::watch;
+pub use watch::{Earlier, Kept, watch};

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use super::format::Id;
 use super::klog::{self, Tone};
 use crate::facts::Timestamp;
@@ -44,7 +46,7 @@ pub struct Line<'a> {
 }
 
 /// A record whose further lines are still to come.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Open {
     #[default]
     No,
@@ -55,7 +57,7 @@ enum Open {
 }
 
 /// What one run of a unit, or the kernel since boot, said.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Said {
     invocation: Option<Id>,
     since: u64,
@@ -63,10 +65,10 @@ struct Said {
     /// Lines without any header: a program that could not start says why in these.
     plain: VecDeque<LogLine>,
     open: Open,
-    signals: BTreeMap<&'static str, SignalSeen>,
+    signals: BTreeMap<String, SignalSeen>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Unit {
     name: String,
     now: Said,
@@ -76,14 +78,29 @@ struct Unit {
 }
 
 /// The sum of what was read. Bounded: it does not grow with the number of lines.
-#[derive(Debug)]
-pub struct Tally {
-    signals: Signals,
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sum {
+    /// In the order of what is watched.
     units: Vec<Unit>,
     kernel: Said,
     boot: Option<Id>,
     /// The newest line's time.
     newest: u64,
+}
+
+impl Sum {
+    /// The boot whose lines were counted.
+    #[must_use]
+    pub fn boot(&self) -> Option<Id> {
+        self.boot
+    }
+}
+
+/// Counts lines as they come.
+#[derive(Debug)]
+pub struct Tally {
+    signals: Signals,
+    sum: Sum,
     changed: bool,
 }
 
@@ -91,29 +108,40 @@ impl Tally {
     #[must_use]
     pub fn new(units: &[String], signals: Signals) -> Self {
         let unit = |name: &String| Unit { name: name.clone(), now: Said::default(), before: None, restarting: false };
-        Self { signals, units: units.iter().map(unit).collect(), kernel: Said::default(), boot: None, newest: 0, changed: true }
+        Self { signals, sum: Sum { units: units.iter().map(unit).collect(), ..Sum::default() }, changed: true }
+    }
+
+    /// What was counted so far, for [`Self::resume`] in another process.
+    #[must_use]
+    pub fn sum(&self) -> &Sum {
+        &self.sum
+    }
+
+    /// Goes on from what a process counted that watched the same.
+    pub fn resume(&mut self, sum: Sum) {
+        (self.sum, self.changed) = (sum, true);
     }
 
     /// Takes a line in, in the order they were written. `cursor` is asked for only if the line is kept.
     pub fn take(&mut self, line: &Line<'_>, cursor: impl Fn() -> String) {
-        if self.boot != Some(line.boot_id) {
+        if self.sum.boot != Some(line.boot_id) {
             self.forget();
-            self.boot = Some(line.boot_id);
+            self.sum.boot = Some(line.boot_id);
         }
-        self.newest = self.newest.max(line.realtime);
+        self.sum.newest = self.sum.newest.max(line.realtime);
         let kept = |source: &str, message: &str| log_line(line.realtime, source, message, cursor());
         match line.origin {
             Origin::Kernel => {
                 let codes = self.signals.kernel().map_or(Vec::new(), |set| set.matching(line.message));
-                self.changed |= count(&mut self.kernel, &codes, || kept("kernel", &String::from_utf8_lossy(line.message)));
+                self.changed |= count(&mut self.sum.kernel, &codes, || kept("kernel", &String::from_utf8_lossy(line.message)));
             }
             Origin::About(index) => {
-                let Some(unit) = self.units.get_mut(index) else { return };
+                let Some(unit) = self.sum.units.get_mut(index) else { return };
                 self.changed |= unit.enter(line);
                 unit.restarting |= line.restarts;
             }
             Origin::Unit(index) => {
-                let Some(unit) = self.units.get_mut(index) else { return };
+                let Some(unit) = self.sum.units.get_mut(index) else { return };
                 self.changed |= unit.enter(line);
                 let message = String::from_utf8_lossy(line.message);
                 let name = unit.name.clone();
@@ -127,8 +155,8 @@ impl Tally {
 
     /// Forgets everything: another boot has begun.
     fn forget(&mut self) {
-        self.kernel = Said::default();
-        for unit in &mut self.units {
+        self.sum.kernel = Said::default();
+        for unit in &mut self.sum.units {
             (unit.now, unit.before, unit.restarting) = (Said::default(), None, false);
         }
         self.changed = true;
@@ -137,12 +165,12 @@ impl Tally {
     /// The time of the newest line, microseconds since 1970.
     #[must_use]
     pub fn newest(&self) -> u64 {
-        self.newest
+        self.sum.newest
     }
 
     /// Whether anything that is reported has changed since this was asked last.
     pub fn take_changed(&mut self, now: u64) -> bool {
-        for unit in &mut self.units {
+        for unit in &mut self.sum.units {
             if unit.before.is_some() && !unit.holds(now) {
                 unit.before = None;
                 self.changed = true;
@@ -154,13 +182,13 @@ impl Tally {
     /// Whether a run that has ended is still told of, which will end by itself.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.units.iter().any(|unit| unit.before.is_some())
+        self.sum.units.iter().any(|unit| unit.before.is_some())
     }
 
     /// What the units said last, by name.
     #[must_use]
     pub fn last_words(&self, now: u64) -> BTreeMap<String, LastWords> {
-        self.units.iter().filter_map(|unit| Some((unit.name.clone(), unit.last_words(now)?))).collect()
+        self.sum.units.iter().filter_map(|unit| Some((unit.name.clone(), unit.last_words(now)?))).collect()
     }
 
     /// What was counted, by the code of the check.
@@ -171,8 +199,8 @@ impl Tally {
             Some(sum) => merge(sum, seen),
             None => drop(all.insert(code.to_owned(), seen.clone())),
         };
-        self.kernel.signals.iter().for_each(|(code, seen)| add(code, seen));
-        for unit in &self.units {
+        self.sum.kernel.signals.iter().for_each(|(code, seen)| add(code, seen));
+        for unit in &self.sum.units {
             unit.now.signals.iter().for_each(|(code, seen)| add(code, seen));
             let before = unit.before.iter().filter(|_| unit.holds(now)).flat_map(|before| &before.signals);
             before.filter(|(code, _)| !unit.now.signals.contains_key(*code)).for_each(|(code, seen)| add(code, seen));
@@ -281,7 +309,10 @@ fn join(message: &mut String, line: &str) -> bool {
 fn count(said: &mut Said, codes: &[&'static str], kept: impl Fn() -> LogLine) -> bool {
     for code in codes {
         let line = kept();
-        let seen = said.signals.entry(code).or_insert_with(|| SignalSeen { count: 0, first: line.time, last: line.time, samples: Vec::new() });
+        if !said.signals.contains_key(*code) {
+            said.signals.insert((*code).to_owned(), SignalSeen { count: 0, first: line.time, last: line.time, samples: Vec::new() });
+        }
+        let Some(seen) = said.signals.get_mut(*code) else { continue };
         seen.count += 1;
         seen.last = line.time;
         if seen.samples.len() >= SAMPLES {
@@ -302,7 +333,7 @@ fn merge(sum: &mut SignalSeen, seen: &SignalSeen) {
     sum.samples.drain(..surplus);
 }
 
-fn log_line(realtime: u64, source: &str, message: &str, cursor: String) -> LogLine {
+pub(super) fn log_line(realtime: u64, source: &str, message: &str, cursor: String) -> LogLine {
     let time = Timestamp::from_unix_micros(realtime).unwrap_or_else(|| Timestamp::from(std::time::UNIX_EPOCH));
     LogLine { time, source: source.to_owned(), message: clean(message), cursor: Some(cursor) }
 }

@@ -1,18 +1,25 @@
 //! Follows the journal through rotation, vacuum and deletion, and puts what changes on the board.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::find;
-use super::follow::{Follow, RESCAN};
-use super::look::{Look, unix_micros};
+use super::follow::{Follow, Marks, RESCAN};
+use super::hash::jenkins;
+use super::look::{self, Look, unix_micros};
 use super::opened::Opened;
+use super::past;
+use super::tally::Sum;
 use crate::config::Config;
 use crate::facts::{Blind, Domain, Facts, Journal, Observed};
 use crate::finding::Signal;
 use crate::observe::board::Board;
 use crate::observe::host::Host;
+use crate::observe::units::watched;
 
 /// How often the headers of the files that grow are read while something is going on. journald announces lines by inotify
 /// only 250 ms after the first (`POST_CHANGE_TIMER_INTERVAL_USEC` in `journald-server.c`), which is enough to wake up by,
@@ -22,6 +29,10 @@ const POLL: Duration = Duration::from_millis(40);
 const AFTER_LINE: Duration = Duration::from_millis(1500);
 /// … and a change of what is told, or of a unit: its last words come with it.
 const AFTER_CHANGE: Duration = Duration::from_secs(5);
+/// What was written while nobody watched is told as a whole if it is read in this time.
+const CATCH_UP: Duration = Duration::from_millis(800);
+/// How often what the next process needs is handed over: a killed one reads so much again.
+const KEEP: Duration = Duration::from_secs(30);
 /// Pause before the journal is opened anew after it could not be read.
 const RETRY: Duration = Duration::from_secs(1);
 /// While lines keep changing what is known, it is told so often in a second.
@@ -29,10 +40,30 @@ const TOLD_PER_SECOND: usize = 5;
 /// Entries taken in before new files are looked for: an archive that is not open yet may be vacuumed.
 const BATCH: usize = 200;
 
+/// What one process leaves of the journal to the next: what was counted, and how far it had read then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// What was watched, and for which lines: who looks for others must count anew.
+    rules: u64,
+    marks: Marks,
+    sum: Sum,
+}
+
+/// What an earlier process left.
+#[derive(Debug, Default)]
+pub struct Earlier {
+    pub kept: Option<Kept>,
+    /// The boot in which it ran.
+    pub boot_id: Option<String>,
+    /// It ended because it was asked to.
+    pub stopped: bool,
+}
+
 /// Keeps the journal's facts on the board current, until the process ends: run it on a thread of its own, it blocks.
 /// What cannot be read makes the domain unknown, and is tried again. `signals` are the lines that checks count, each with
-/// the check's code.
-pub fn watch(host: &Arc<Host>, config: &Arc<Config>, signals: &[(&'static str, &'static Signal)], board: &Arc<Board>) {
+/// the check's code. `earlier` is what another process left; `keep` is given what to leave.
+pub fn watch(host: &Arc<Host>, config: &Arc<Config>, signals: &[(&'static str, &'static Signal)], board: &Arc<Board>, earlier: Earlier, keep: &dyn Fn(Kept)) {
+    let mut earlier = earlier;
     let mut told = None;
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -44,10 +75,12 @@ pub fn watch(host: &Arc<Host>, config: &Arc<Config>, signals: &[(&'static str, &
     };
     loop {
         let start = Instant::now();
-        let blind = match Watch::start(host, config, signals) {
+        let blind = match Watch::start(host, config, signals, &earlier) {
             Ok(mut watch) => {
                 told = None;
-                runtime.block_on(watch.run(start, board))
+                let blind = runtime.block_on(watch.run(start, board, keep));
+                earlier.kept = Some(watch.kept());
+                blind
             }
             Err(blind) => blind,
         };
@@ -69,21 +102,33 @@ struct Watch<'a> {
     pending: bool,
     /// Until then we look closely.
     attentive: Instant,
+    rules: u64,
+    started: Instant,
+    kept: Instant,
 }
 
 impl<'a> Watch<'a> {
-    fn start(host: &'a Host, config: &Config, signals: &[(&'static str, &'static Signal)]) -> Result<Self, Blind> {
+    fn start(host: &'a Host, config: &Config, signals: &[(&'static str, &'static Signal)], earlier: &Earlier) -> Result<Self, Blind> {
+        let started = Instant::now();
         let mut opened = Opened::all(host, find::directories(host)?)?;
         let mut look = Look::new(config, signals);
-        look.back(host, &mut opened.reader);
-        let follow = Follow::start(host, opened, find::directories, None)?;
-        let mut watch = Self { follow, look, told: None, told_at: VecDeque::new(), pending: true, attentive: Instant::now() + AFTER_CHANGE };
+        let rules = rules(config, signals);
+        let boot = look::boot(host, &mut opened.reader);
+        let kept = earlier.kept.as_ref().filter(|earlier| earlier.rules == rules && boot.is_some() && earlier.sum.boot() == boot);
+        look.past = past::observe(host, &mut opened.reader, boot, earlier);
+        match kept {
+            Some(kept) => look.tally.resume(kept.sum.clone()),
+            None => look.back(host, &mut opened.reader),
+        }
+        let follow = Follow::start(host, opened, find::directories, kept.map(|kept| &kept.marks))?;
+        let attentive = Instant::now() + AFTER_CHANGE;
+        let mut watch = Self { follow, look, told: None, told_at: VecDeque::new(), pending: true, attentive, rules, started, kept: started };
         watch.rescan()?;
         Ok(watch)
     }
 
     /// Runs until the journal cannot be read any more.
-    async fn run(&mut self, start: Instant, board: &Board) -> Blind {
+    async fn run(&mut self, start: Instant, board: &Board, keep: &dyn Fn(Kept)) -> Blind {
         let mut start = start;
         let mut news = board.news();
         let mut units = Vec::new();
@@ -96,7 +141,14 @@ impl<'a> Watch<'a> {
                 Ok(more) => more,
                 Err(blind) => return blind,
             };
-            self.tell(start, board);
+            // What was written while nobody watched is told as a whole, unless it is long.
+            if !more || self.started.elapsed() > CATCH_UP {
+                self.tell(start, more, board);
+            }
+            if self.kept.elapsed() > KEEP {
+                self.kept = Instant::now();
+                keep(self.kept());
+            }
             let mut changed = false;
             tokio::select! {
                 () = tokio::time::sleep(self.pause(more)) => {}
@@ -129,7 +181,7 @@ impl<'a> Watch<'a> {
             Duration::ZERO
         } else if self.attentive > Instant::now() || self.follow.is_young() {
             POLL
-        } else if self.pending || self.look.tally.holds() {
+        } else if self.pending || self.look.tally.holds() || self.follow.is_unsure() {
             Duration::from_millis(250)
         } else {
             RESCAN
@@ -158,9 +210,21 @@ impl<'a> Watch<'a> {
         Ok(more)
     }
 
+    fn kept(&self) -> Kept {
+        Kept { rules: self.rules, marks: self.follow.marks(), sum: self.look.tally.sum().clone() }
+    }
+
     /// Puts the facts on the board if they changed; while they change all the time, now and then.
-    fn tell(&mut self, start: Instant, board: &Board) {
+    fn tell(&mut self, start: Instant, more: bool, board: &Board) {
         let now = unix_micros();
+        let reading = self.follow.reading(more, now);
+        if self.told.as_ref().is_some_and(|told| told.reading != reading) {
+            board.note(|facts| {
+                if let Observed::Known(journal) = &mut facts.journal {
+                    journal.reading = reading;
+                }
+            });
+        }
         self.pending |= self.look.tally.take_changed(now) | std::mem::take(&mut self.follow.changed);
         let busy = self.told_at.len() >= TOLD_PER_SECOND && self.told_at.front().is_some_and(|at| at.elapsed() < Duration::from_secs(1));
         if !self.pending || busy {
@@ -168,7 +232,7 @@ impl<'a> Watch<'a> {
         }
         self.pending = false;
         self.attend(AFTER_CHANGE);
-        let facts = self.look.facts(&self.follow.opened, now);
+        let facts = Journal { reading, ..self.look.facts(&self.follow.opened, now) };
         if self.told.as_ref().is_some_and(|told| same(told, &facts)) {
             return;
         }
@@ -179,6 +243,15 @@ impl<'a> Watch<'a> {
             self.told_at.pop_front();
         }
     }
+}
+
+/// Tells sets of watched units and of looked for lines apart.
+fn rules(config: &Config, signals: &[(&'static str, &'static Signal)]) -> u64 {
+    let mut text = format!("{:?}", watched(config));
+    for (code, signal) in signals {
+        let _ = write!(text, "\n{code} {signal:?}");
+    }
+    jenkins(text.as_bytes())
 }
 
 /// In which run each unit is, and how it is.

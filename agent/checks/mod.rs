@@ -41,6 +41,7 @@ pub mod cni_runtime_file_missing;
 mod conntrack;
 pub mod conntrack_filling;
 pub mod conntrack_full;
+pub mod coredns_looping;
 pub mod cpu_starved;
 pub mod disk_filling;
 pub mod disk_io_error;
@@ -184,6 +185,7 @@ pub const ALL: &[&Check] = &[
     &dns_forwarding_loop::CHECK,
     &kubelet_cluster_dns_missing::CHECK,
     &volume_plugin_dir_missing::CHECK,
+    &coredns_looping::CHECK,
     &certificate_expired::CHECK,
     &certificate_expiring_soon::CHECK,
     &certificate_expiring::CHECK,

@@ -33,7 +33,20 @@ pub struct Config {
     pub units: Units,
     pub runtime: Runtime,
     pub pressure: Pressure,
+    /// Who may be asked over the network.
+    pub probes: Probes,
     pub intervals: Intervals,
+}
+
+/// Who is asked over the network whether he answers. Nothing but what the node's own configuration names ever is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probes {
+    /// The kubelet and kube-proxy on this node, and the API server.
+    All,
+    /// Loopback addresses alone.
+    Loopback,
+    /// Nobody.
+    None,
 }
 
 /// What the daemon writes to stderr.
@@ -91,6 +104,42 @@ pub struct Runtime {
 pub struct Pressure {
     /// How long before a threshold is crossed it is told, at the measured rate.
     pub forecast: Duration,
+    /// Percent of a minute in which some task waited for a processor, from which it is `cpu-starved`.
+    pub cpu_some_percent: u32,
+    /// Percent of a minute in which all work waited for memory, from which it is `memory-stalled`.
+    pub memory_full_percent: u32,
+    /// Percent of a minute in which all work waited for the disks, from which it is `io-stalled`.
+    pub io_full_percent: u32,
+    /// Where it is measured who fills a disk.
+    pub places: Places,
+}
+
+/// On which file systems the usual places (logs, images, emptyDirs) are measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Places {
+    None,
+    /// Not on a server's: there a look is slow for everybody.
+    #[default]
+    Local,
+    All,
+}
+
+impl Places {
+    const ALL: [Self; 3] = [Self::None, Self::Local, Self::All];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Local => "local",
+            Self::All => "all",
+        }
+    }
+}
+
+impl Default for Pressure {
+    fn default() -> Self {
+        Self { forecast: Duration::from_hours(4), cpu_some_percent: 80, memory_full_percent: 10, io_full_percent: 40, places: Places::default() }
+    }
 }
 
 /// How often the daemon looks without being woken.
@@ -113,7 +162,8 @@ impl Default for Config {
             certificates: Certificates { expiring_days: 30, expiring_soon_days: 7, paths: Vec::new() },
             units: Units::default(),
             runtime: Runtime { ask: true },
-            pressure: Pressure { forecast: Duration::from_hours(4) },
+            pressure: Pressure::default(),
+            probes: Probes::All,
             intervals: Intervals { resync: Duration::from_mins(5), pressure: Duration::from_secs(10) },
         }
     }
@@ -218,6 +268,50 @@ pub const SETTINGS: &[Setting] = &[
         expected: "a duration of 30m to 24h, as 4h",
         set: |config, value| value.span(1800, 86_400).map(|span| config.pressure.forecast = span),
         get: |config| Value::text(show_duration(config.pressure.forecast)),
+    },
+    Setting {
+        key: "pressure.cpu_some_percent",
+        expected: "a percentage, 1 to 100",
+        set: |config, value| value.within(1, 100).map(|percent| config.pressure.cpu_some_percent = percent),
+        get: |config| Value::text(config.pressure.cpu_some_percent),
+    },
+    Setting {
+        key: "pressure.memory_full_percent",
+        expected: "a percentage, 1 to 100",
+        set: |config, value| value.within(1, 100).map(|percent| config.pressure.memory_full_percent = percent),
+        get: |config| Value::text(config.pressure.memory_full_percent),
+    },
+    Setting {
+        key: "pressure.io_full_percent",
+        expected: "a percentage, 1 to 100",
+        set: |config, value| value.within(1, 100).map(|percent| config.pressure.io_full_percent = percent),
+        get: |config| Value::text(config.pressure.io_full_percent),
+    },
+    Setting {
+        key: "pressure.places",
+        expected: "none, local or all: the file systems on which it is measured who fills them",
+        set: |config, value| Places::ALL.into_iter().find(|places| Some(places.name()) == value.scalar()).map(|places| config.pressure.places = places),
+        get: |config| Value::text(config.pressure.places.name()),
+    },
+    Setting {
+        key: "probes",
+        expected: "all, loopback or none",
+        set: |config, value| {
+            config.probes = match value.scalar()? {
+                "all" => Probes::All,
+                "loopback" => Probes::Loopback,
+                "none" => Probes::None,
+                _ => return None,
+            };
+            Some(())
+        },
+        get: |config| {
+            Value::text(match config.probes {
+                Probes::All => "all",
+                Probes::Loopback => "loopback",
+                Probes::None => "none",
+            })
+        },
     },
     Setting {
         key: "intervals.resync",

@@ -26,7 +26,7 @@ use crate::history::{History, Since};
 use crate::listen;
 use crate::observe::board::Board;
 use crate::observe::certificates::Schedule;
-use crate::observe::files_watch::{CONFIGURING, FilesWatch, directories};
+use crate::observe::files_watch::{CONFIGURING, FilesWatch, changed, directories};
 use crate::observe::host::Host;
 use crate::observe::journal::{Earlier, Kept};
 use crate::observe::look::Look;
@@ -150,6 +150,10 @@ fn supervise(
     if let Some(board) = live {
         tasks.spawn(named("the observer of servers", servers(board)));
     }
+    let (host, config, board) = own();
+    tasks.spawn(named("the observer of kube-proxy", observe::kube_proxy::watch(host, config, board)));
+    let (host, config, board) = own();
+    tasks.spawn(named("the observer of health", observe::health::watch(host, config, board)));
 }
 
 /// Kubelet configuration, certificates and CNI: read again when a file changes, when the kubelet's unit does, or after the resync.
@@ -180,13 +184,6 @@ async fn files(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
             () = unit_changed(&board, units) => {}
             () = sleep(jittered(config.intervals.resync)) => {}
         }
-    }
-}
-
-async fn changed(watch: Option<&FilesWatch>) {
-    match watch {
-        Some(watch) => watch.changed().await,
-        None => std::future::pending().await,
     }
 }
 
@@ -300,7 +297,7 @@ fn timed<T>(look: impl FnOnce() -> T) -> (T, Duration) {
 /// The kubelet's own rhythm is 10 s (`pkg/kubelet/kubelet.go` `evictionMonitoringPeriod`).
 async fn pressure(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
     let mut look = Look::new(LOOK);
-    let probe = Arc::new(observe::pressure::Probe::default());
+    let probe = Arc::new(observe::pressure::Probe::new(config.pressure.clone()));
     let mut news = board.news();
     // Which file systems to measure is in the kubelet's configuration.
     while board.read(|facts| !facts.observed.contains_key(&Domain::Kubelet)) && news.changed().await.is_ok() {}

@@ -18,10 +18,9 @@ pub static CHECK: Check = Check {
     examine,
 };
 
-const OVER: Over = Over { resource: "cpu", stall: |stalls| stalls.cpu, full: false, limit: 80.0 };
-
-fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    let found = stall::finding(facts, &OVER, |percent| format!("for {percent:.0} % of the last minute some task waited for a CPU"))?;
+fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
+    let over = Over { resource: "cpu", stall: |stalls| stalls.cpu, full: false, limit: config.pressure.cpu_some_percent };
+    let found = stall::finding(facts, &over, |percent| format!("for {percent:.0} % of the last minute some task waited for a CPU"))?;
     Ok(found
         .map(|finding| {
             finding

@@ -1,10 +1,9 @@
 //! What the three forecasts share: the finding, one for each file system.
 
 use super::forecast::{Forecast, crossing};
-use super::pressure::{bytes, percent, under_threshold};
+use super::pressure::{bytes, culprits, fastest_holder, holders, make_room, percent, under_threshold};
 use crate::config::Config;
 use crate::facts::pressure::Pressure;
-use crate::facts::shell::quote;
 use crate::facts::timestamp::human_span;
 use crate::facts::{Blind, Facts};
 use crate::finding::{Component, Finding};
@@ -40,7 +39,10 @@ fn finding(forecast: &Forecast, pressure: &Pressure) -> Finding {
         _ => "the kubelet removes images and evicts pods",
     };
     let what = if signal.name == "memory.available" { "memory" } else { subject };
-    let summary = format!("{what} loses {} an hour: {} {what_follows} (below {})", show(forecast.rate), forecast.when(), show(*limit));
+    let lost = forecast.from.saturating_sub(signal.available);
+    let fastest = fastest_holder(pressure, lost).filter(|_| signal.name == "memory.available");
+    let to = fastest.map_or_else(String::new, |holder| format!(", most of it to {}", holder.holder.name));
+    let summary = format!("{what} loses {} an hour{to}: {} {what_follows} (below {})", show(forecast.rate), forecast.when(), show(*limit));
     let measured =
         format!("{} {} ago, now {} ({})", show(forecast.from), human_span(forecast.seen), show(signal.available), percent(signal.available, signal.capacity));
     let finding = Finding::new(Component::Workloads, subject, summary).evidence(signal.name, measured);
@@ -48,18 +50,9 @@ fn finding(forecast: &Forecast, pressure: &Pressure) -> Finding {
         Some(source) => finding.evidence(source.clone(), format!("evictionHard {} below {}", signal.name, show(*limit))),
         None => finding,
     };
-    match (signal.name, counts) {
-        ("memory.available", _) => {
-            finding.remedy("systemd-cgtop --order=memory --depth=6 --iterations=1 --batch | head -25  # run it twice, a minute apart: which grows?")
-        }
-        (_, true) => {
-            finding.remedy(format!("du -x --inodes --max-depth=5 {} 2>/dev/null | sort -rn | head -25  # which directory has so many files", quote(subject)))
-        }
-        (_, false) => finding
-            .remedy(format!(
-                "find {} -xdev -type f -mmin -60 -size +20M -printf '%s %TT %p\\n' 2>/dev/null | sort -rn | head -20  # large files written in the last hour",
-                quote(subject)
-            ))
-            .remedy(format!("du -xh --max-depth=4 {} 2>/dev/null | sort -rh | head -25", quote(subject))),
-    }
+    let Some(filesystem) = pressure.filesystem(signal.name) else {
+        let finding = holders(finding, pressure);
+        return finding.remedy("systemd-cgtop --order=memory --depth=6 --iterations=1 --batch | head -25  # run it twice, a minute apart: which grows?");
+    };
+    make_room(culprits(finding, pressure, filesystem.device, counts), pressure, filesystem, counts)
 }

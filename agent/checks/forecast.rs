@@ -43,8 +43,11 @@ pub(super) fn crossing(facts: &Facts, horizon: Duration, wanted: fn(&str) -> boo
     Ok(signals
         .filter_map(|signal| {
             let (limit, threshold) = limit_of(&signal, pressure, kubelet);
-            let series: Vec<(f64, f64)> = pressure.history.iter().filter_map(|point| sample(point, signal.name, facts)).collect();
-            let fit = fit(&series, signal.available.checked_sub(limit)?, horizon)?;
+            let series = |points: &[Point]| -> Vec<(f64, f64)> { points.iter().filter_map(|point| sample(point, signal.name, facts)).collect() };
+            let fit = fit(&series(&pressure.history), signal.available.checked_sub(limit)?, horizon)?;
+            if has_come_back(&series(&pressure.hours), signal.available, limit) {
+                return None;
+            }
             let source = threshold.map(|threshold| if threshold.source == "default" { "the kubelet's default".to_owned() } else { threshold.source.clone() });
             Some(Forecast { limit, source, soonest: fit.soonest, latest: fit.latest, rate: fit.rate, seen: fit.seen, from: fit.from, signal })
         })
@@ -93,6 +96,23 @@ fn comes_back(series: &[(f64, f64)]) -> bool {
     let up: f64 = steps.iter().filter(|step| **step > 0.0).sum();
     let down: f64 = -steps.iter().filter(|step| **step < 0.0).sum::<f64>();
     up > BACK * down
+}
+
+/// How much deeper than before it may go, as a share of how deep that was.
+const DEEPER: f64 = 0.05;
+/// How much of it must have come back.
+const CAME_BACK: f64 = 0.5;
+
+/// In the last days it was as low as this already, above the limit, and came back by itself: what is rotated or cleaned once a day.
+#[allow(clippy::cast_precision_loss)] // to compare only
+fn has_come_back(hours: &[(f64, f64)], available: u64, limit: u64) -> bool {
+    let mut highest = f64::MIN;
+    hours.iter().enumerate().any(|(index, (_, low))| {
+        highest = highest.max(*low);
+        let fell = highest - low;
+        let later = hours.iter().skip(index).map(|(_, value)| *value).fold(f64::MIN, f64::max);
+        fell > 0.0 && later - low >= CAME_BACK * fell && *low > limit as f64 && available as f64 >= low - DEEPER * fell
+    })
 }
 
 fn firm(recent: &[(f64, f64)], left: u64, horizon: Duration) -> Option<Fit> {

@@ -18,10 +18,9 @@ pub static CHECK: Check = Check {
     examine,
 };
 
-const OVER: Over = Over { resource: "io", stall: |stalls| stalls.io, full: true, limit: 40.0 };
-
-fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    let found = stall::finding(facts, &OVER, |percent| format!("for {percent:.0} % of the last minute all work waited for the disks"))?;
+fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
+    let over = Over { resource: "io", stall: |stalls| stalls.io, full: true, limit: config.pressure.io_full_percent };
+    let found = stall::finding(facts, &over, |percent| format!("for {percent:.0} % of the last minute all work waited for the disks"))?;
     Ok(found
         .map(|finding| {
             finding

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::pressure::{bytes, percent, under_threshold};
+use super::pressure::{bytes, holders, percent, stays, under_threshold};
 use crate::config::Config;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Component, Finding, Severity};
@@ -20,9 +20,10 @@ pub static CHECK: Check = Check {
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     // Without a threshold there is no limit of the kubelet's: what the kernel kills then is told by itself.
     let under = under_threshold(facts, |signal| signal == "memory.available")?.into_iter().filter(|under| under.threshold.is_some());
+    let (pressure, kubelet) = (facts.pressure.ok()?, facts.kubelet.ok()?);
     let memory = facts.pressure.known().and_then(|pressure| pressure.memory.known());
     let found = under.filter_map(|under| {
-        let (memory, limit, available) = (memory?, under.limit, under.signal.available);
+        let (memory, limit, available) = (memory?, under.goal, under.signal.available);
         let summary =
             format!("{} of {} memory available, under the threshold of {}: the kubelet evicts pods", bytes(available), bytes(memory.capacity), bytes(limit));
         let saw = format!(
@@ -32,7 +33,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
             bytes(limit.saturating_sub(available))
         );
         let finding = Finding::new(Component::Workloads, under.signal.name, summary).evidence(memory.source.clone(), saw);
-        let finding = under.evidence(finding, bytes);
+        let finding = stays(under.evidence(holders(finding, pressure), bytes), under.signal.name, kubelet);
         Some(
             finding
                 .remedy("systemd-cgtop --order=memory --depth=6 --iterations=1 --batch | head -25  # which pod or service holds it")

@@ -18,10 +18,9 @@ pub static CHECK: Check = Check {
     examine,
 };
 
-const OVER: Over = Over { resource: "memory", stall: |stalls| stalls.memory, full: true, limit: 10.0 };
-
-fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    let found = stall::finding(facts, &OVER, |percent| format!("for {percent:.0} % of the last minute all work waited for memory to be reclaimed"))?;
+fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
+    let over = Over { resource: "memory", stall: |stalls| stalls.memory, full: true, limit: config.pressure.memory_full_percent };
+    let found = stall::finding(facts, &over, |percent| format!("for {percent:.0} % of the last minute all work waited for memory to be reclaimed"))?;
     Ok(found.map(|finding| finding.remedy("systemd-cgtop --order=memory --depth=6 --iterations=1 --batch | head -25  # who holds it")
         .remedy("for f in $(find /sys/fs/cgroup -maxdepth 4 -name memory.pressure); do echo \"$(grep full $f | cut -d\x27 \x27 -f3) $f\"; done | sort -t= -k2 -rn | head  # who waits most")).into_iter().collect())
 }

@@ -4,6 +4,13 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod api_server_endpoint_mismatch;
+pub mod api_server_name_unresolvable;
+pub mod api_server_not_running;
+pub mod api_server_refused;
+pub mod api_server_unauthorized;
+pub mod api_server_unreachable;
+pub mod api_server_untrusted;
+pub mod bridge_netfilter_off;
 mod certificate;
 pub mod certificate_address_missing;
 pub mod certificate_embedded_stale;
@@ -21,6 +28,7 @@ pub mod certificate_untrusted_issuer;
 pub mod certificate_wrong_group;
 pub mod certificate_wrong_usage;
 pub mod certificate_wrong_user;
+pub mod cgroup_driver_mismatch;
 pub mod cgroup_v1_refused;
 mod cni;
 pub mod cni_config_ambiguous;
@@ -37,6 +45,7 @@ pub mod cpu_starved;
 pub mod disk_filling;
 pub mod disk_io_error;
 pub mod disk_pressure;
+pub mod disk_pressure_soft;
 pub mod dns_forwarding_loop;
 pub mod etcd_slow;
 pub mod file_handles_exhausting;
@@ -45,18 +54,29 @@ pub mod filesystem_read_only;
 mod filling;
 mod forecast;
 pub mod hardware_error;
+mod health;
 pub mod image_pull_failing;
 pub mod inode_pressure;
+pub mod inode_pressure_soft;
 pub mod inodes_filling;
+pub mod inotify_exhausting;
 pub mod io_stalled;
 pub mod ip_forwarding_off;
 pub mod journal_unreadable;
 pub mod journal_volatile;
 mod kernel;
 pub mod kernel_hung_task;
+pub mod kernel_module_missing;
 pub mod kernel_oops;
 pub mod kernel_panic_recorded;
 pub mod kernel_soft_lockup;
+mod kube_proxy;
+pub mod kube_proxy_config_invalid;
+pub mod kube_proxy_config_missing;
+pub mod kube_proxy_node_name_mismatch;
+pub mod kube_proxy_not_running;
+pub mod kube_proxy_port_in_use;
+pub mod kube_proxy_unhealthy;
 mod kubelet;
 pub mod kubelet_client_ca_missing;
 pub mod kubelet_config_exposed;
@@ -70,6 +90,7 @@ pub mod kubelet_pleg_unhealthy;
 pub mod kubelet_port_in_use;
 pub mod kubelet_reservation_exceeds_capacity;
 pub mod kubelet_swap_blocks;
+pub mod kubelet_unhealthy;
 mod log;
 pub mod memory_draining;
 pub mod memory_pressure;
@@ -86,10 +107,19 @@ mod oom;
 pub mod oom_kill;
 pub mod oom_kill_system;
 pub mod pid_pressure;
+pub mod pid_pressure_soft;
 mod pressure;
+pub mod pressure_lifting;
 pub mod resolv_conf_missing;
 pub mod resolv_conf_truncated;
+mod runtime;
+pub mod runtime_config_invalid;
+pub mod runtime_cri_missing;
+pub mod runtime_endpoint_mismatch;
+pub mod runtime_socket_missing;
+pub mod runtime_unresponsive;
 pub mod sandbox_image_missing;
+mod soft;
 mod stall;
 pub mod static_pod_path_missing;
 pub mod swap_enabled;
@@ -103,6 +133,7 @@ pub mod unit_masked;
 pub mod unit_missing;
 pub mod unit_needs_daemon_reload;
 pub mod unit_stuck;
+pub mod zombies_piling_up;
 
 use crate::finding::{Check, Signal};
 
@@ -127,10 +158,18 @@ pub const ALL: &[&Check] = &[
     &kubelet_flag_unknown::CHECK,
     &kubelet_pleg_unhealthy::CHECK,
     &kubelet_port_in_use::CHECK,
+    &kubelet_unhealthy::CHECK,
     &api_server_endpoint_mismatch::CHECK,
+    &api_server_not_running::CHECK,
+    &api_server_refused::CHECK,
+    &api_server_unreachable::CHECK,
+    &api_server_name_unresolvable::CHECK,
+    &api_server_untrusted::CHECK,
+    &api_server_unauthorized::CHECK,
     &kubelet_reservation_exceeds_capacity::CHECK,
     &kubelet_swap_blocks::CHECK,
     &swap_enabled::CHECK,
+    &cgroup_driver_mismatch::CHECK,
     &cgroup_v1_refused::CHECK,
     &node_name_mismatch::CHECK,
     &static_pod_path_missing::CHECK,
@@ -169,13 +208,27 @@ pub const ALL: &[&Check] = &[
     &inodes_filling::CHECK,
     &memory_draining::CHECK,
     &memory_pressure_soft::CHECK,
+    &disk_pressure_soft::CHECK,
+    &inode_pressure_soft::CHECK,
+    &pid_pressure_soft::CHECK,
+    &pressure_lifting::CHECK,
     &memory_stalled::CHECK,
     &io_stalled::CHECK,
     &cpu_starved::CHECK,
     &file_handles_exhausting::CHECK,
+    &inotify_exhausting::CHECK,
+    &zombies_piling_up::CHECK,
     &conntrack_full::CHECK,
     &conntrack_filling::CHECK,
+    &kube_proxy_not_running::CHECK,
+    &kube_proxy_config_missing::CHECK,
+    &kube_proxy_config_invalid::CHECK,
+    &kube_proxy_unhealthy::CHECK,
+    &kube_proxy_port_in_use::CHECK,
+    &kube_proxy_node_name_mismatch::CHECK,
+    &kernel_module_missing::CHECK,
     &ip_forwarding_off::CHECK,
+    &bridge_netfilter_off::CHECK,
     &oom_kill_system::CHECK,
     &oom_kill::CHECK,
     &filesystem_error::CHECK,
@@ -191,6 +244,11 @@ pub const ALL: &[&Check] = &[
     &node_lease_stale::CHECK,
     &image_pull_failing::CHECK,
     &etcd_slow::CHECK,
+    &runtime_config_invalid::CHECK,
+    &runtime_cri_missing::CHECK,
+    &runtime_endpoint_mismatch::CHECK,
+    &runtime_socket_missing::CHECK,
+    &runtime_unresponsive::CHECK,
     &sandbox_image_missing::CHECK,
     &journal_unreadable::CHECK,
     &journal_volatile::CHECK,

@@ -2,6 +2,7 @@
 
 use super::log;
 use crate::facts::journal::LogLine;
+use crate::facts::pressure::{Holder, OomSeen, pod_uid};
 use crate::facts::{Blind, Facts, Timestamp};
 use crate::finding::{Component, Finding};
 
@@ -29,15 +30,22 @@ pub(super) struct Victim {
     pub pod: Option<String>,
     /// The unit, if the node needs it.
     pub service: Option<String>,
-    /// The limit of a cgroup was reached, rather than the whole node's memory.
-    pub limited: bool,
+    /// The limit of a cgroup was reached, rather than the whole node's memory; `None` where only the kernel's count tells of it.
+    pub limited: Option<bool>,
 }
 
 /// Who was killed in the last hour, each once.
 pub(super) fn victims(facts: &Facts) -> Result<Vec<Victim>, Blind> {
     let mut victims: Vec<Victim> = Vec::new();
     let mut pids: Vec<&str> = Vec::new();
-    let samples = log::seen(facts, super::oom_kill::CHECK.code)?.map_or(&[][..], |seen| &seen.samples);
+    let logged = log::seen(facts, super::oom_kill::CHECK.code);
+    // Where the log cannot be read, the kernel's count still tells that there was something.
+    let counted = counted(facts);
+    let samples = match &logged {
+        Ok(seen) => seen.map_or(&[][..], |seen| &seen.samples),
+        Err(blind) if counted.is_empty() => return Err(blind.clone()),
+        Err(_) => &[],
+    };
     for line in samples.iter().filter(|line| log::age(facts, line.time) <= NEWS_SECONDS) {
         let Some((pid, program)) = killed(&line.message) else { continue };
         // Kernels since 5.0 tell each kill twice: first with the cgroup, then with the sizes.
@@ -54,7 +62,41 @@ pub(super) fn victims(facts: &Facts) -> Result<Vec<Victim>, Blind> {
             None => victims.push(victim),
         }
     }
+    for seen in counted {
+        add_counted(&mut victims, seen);
+    }
     Ok(victims)
+}
+
+/// The rises of the kernel's own count in the last hour.
+fn counted(facts: &Facts) -> Vec<&OomSeen> {
+    let seen = facts.pressure.known().and_then(|pressure| pressure.oom.known()).map_or(&[][..], |oom| &oom.seen);
+    seen.iter().filter(|seen| log::age(facts, seen.at) <= NEWS_SECONDS).collect()
+}
+
+/// Between a line of the kernel's and the look that saw its count risen.
+const LATE_SECONDS: i64 = 60;
+
+/// What the count tells and the log does not: a line can be lost, or not be readable.
+fn add_counted(victims: &mut Vec<Victim>, seen: &OomSeen) {
+    let told: u64 = victims.iter().filter(|victim| (0..=LATE_SECONDS).contains(&seen.at.seconds_since(victim.last))).map(|victim| victim.count).sum();
+    if told >= seen.kills {
+        return;
+    }
+    let line = format!("oom_kill has risen by {}", seen.kills);
+    let victim = |holder: Option<&Holder>| {
+        let service = holder.and_then(|holder| NEEDED.iter().map(|(_, service)| *service).find(|service| holder.name == *service));
+        let pod = holder.and_then(|holder| holder.pod_uid.clone());
+        let subject = match (&pod, holder) {
+            (Some(pod), _) => format!("pod {pod}"),
+            (None, Some(holder)) => holder.name.clone(),
+            (None, None) => "a process".to_owned(),
+        };
+        let program = holder.map_or_else(|| "a process".to_owned(), |holder| format!("a process of {}", holder.name));
+        Victim { subject, program, count: seen.kills - told, last: seen.at, line: line.clone(), pod, service: service.map(str::to_owned), limited: None }
+    };
+    let found: Vec<_> = if seen.of.is_empty() { vec![victim(None)] } else { seen.of.iter().map(|holder| victim(Some(holder))).collect() };
+    victims.extend(found.into_iter().filter(|new| !victims.iter().any(|old| old.subject == new.subject)).collect::<Vec<_>>());
 }
 
 /// The victim's process id and name, in either of the kernel's lines (`mm/oom_kill.c`).
@@ -89,26 +131,22 @@ fn victim(line: &LogLine, program: &str) -> Victim {
         line: line.message.clone(),
         pod,
         service: needed,
-        limited: line.message.contains("CONSTRAINT_MEMCG") || line.message.contains("Memory cgroup"),
+        limited: Some(line.message.contains("CONSTRAINT_MEMCG") || line.message.contains("Memory cgroup")),
     }
-}
-
-/// `kubepods-burstable-pod0330b2c1_a15b_….slice`, or `pod0330b2c1-a15b-…` with the cgroupfs driver.
-fn pod_uid(part: &str) -> Option<String> {
-    let name = part.strip_suffix(".slice").unwrap_or(part);
-    let (before, uid) = name.rsplit_once("pod")?;
-    let is_uid = uid.len() >= 32 && uid.bytes().all(|b| b.is_ascii_hexdigit() || b == b'_' || b == b'-');
-    ((before.is_empty() || before.starts_with("kubepods")) && is_uid).then(|| uid.replace('_', "-"))
 }
 
 pub(super) fn finding(victim: &Victim, component: Component) -> Finding {
     let Victim { subject, program, .. } = victim;
-    let cause = if victim.limited { "its memory limit was reached" } else { "the node was out of memory" };
     let times = if victim.count > 1 { format!(" {} times", victim.count) } else { String::new() };
     let of = if subject == program { String::new() } else { format!(" of {subject}") };
-    let finding = Finding::new(component, subject.clone(), format!("the kernel killed {program}{of}{times}: {cause}"))
+    let (source, summary) = match victim.limited {
+        Some(true) => ("kernel", format!("the kernel killed {program}{of}{times}: its memory limit was reached")),
+        Some(false) => ("kernel", format!("the kernel killed {program}{of}{times}: the node was out of memory")),
+        None => ("/proc/vmstat", format!("the kernel killed {program}, {} in all, for lack of memory", victim.count)),
+    };
+    let finding = Finding::new(component, subject.clone(), summary)
         .since(Some(victim.last))
-        .evidence(format!("kernel, last {}", victim.last.clock()), victim.line.clone());
+        .evidence(format!("{source}, last {}", victim.last.clock()), victim.line.clone());
     match &victim.pod {
         Some(pod) => finding.remedy(format!("crictl inspectp $(crictl pods -q --label io.kubernetes.pod.uid={pod})")),
         None if subject.ends_with(".service") => {

@@ -11,17 +11,19 @@ pub(super) struct Over<'a> {
     pub(super) stall: fn(&Stalls) -> Option<Stall>,
     /// Which of the two averages counts.
     pub(super) full: bool,
-    pub(super) limit: f32,
+    pub(super) limit: u32,
 }
 
+#[allow(clippy::cast_precision_loss)] // a percentage
 pub(super) fn finding(facts: &Facts, over: &Over, says: fn(f32) -> String) -> Result<Option<Finding>, Blind> {
     if !facts.is_kubernetes_node() {
         return Ok(None);
     }
     let Some(stall) = (over.stall)(facts.pressure.ok()?.stalls.ok()?) else { return Ok(None) };
     let (name, avg10, avg60) = if over.full { ("full", stall.full_avg10, stall.full_avg60) } else { ("some", stall.some_avg10, stall.some_avg60) };
+    let limit = over.limit as f32;
     // Both, so that one that has ended is not told for another minute.
-    let long = avg60 >= over.limit && avg10 >= over.limit / 2.0;
-    let evidence = format!("{name} avg10={avg10:.1} avg60={avg60:.1}: the limit is {:.0} % of a minute", over.limit);
+    let long = avg60 >= limit && avg10 >= limit / 2.0;
+    let evidence = format!("{name} avg10={avg10:.1} avg60={avg60:.1}: the limit is {limit:.0} % of a minute");
     Ok(long.then(|| Finding::new(Component::Workloads, over.resource, says(avg60)).evidence(format!("/proc/pressure/{}", over.resource), evidence)))
 }

@@ -38,6 +38,9 @@ pub(super) static STOPS_A_UNIT: &[&Check] = units_that_do_not_run![
     super::kubelet_reservation_exceeds_capacity::CHECK,
     super::kubelet_swap_blocks::CHECK,
     super::cgroup_v1_refused::CHECK,
+    super::runtime_config_invalid::CHECK,
+    super::runtime_cri_missing::CHECK,
+    super::runtime_endpoint_mismatch::CHECK,
     super::oom_kill_system::CHECK,
     super::certificate_expired::CHECK,
     super::certificate_not_yet_valid::CHECK,
@@ -50,6 +53,8 @@ pub(super) static STOPS_A_UNIT: &[&Check] = units_that_do_not_run![
     super::disk_pressure::CHECK,
     super::inode_pressure::CHECK,
     super::pid_pressure::CHECK,
+    super::kube_proxy_config_missing::CHECK,
+    super::kube_proxy_config_invalid::CHECK,
 ];
 
 const KUBELET: &str = "kubelet.service";

@@ -81,12 +81,23 @@ pub struct Kubelet {
     /// The soft eviction thresholds in effect, one a signal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub eviction_soft: Vec<EvictionThreshold>,
+    /// `evictionMinimumReclaim`: how much more than its threshold the kubelet makes available, one a signal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub eviction_minimum_reclaim: Vec<EvictionThreshold>,
+    /// `evictionPressureTransitionPeriod`, in seconds: how long a condition stays after its threshold was last crossed.
+    #[serde(default = "transition_period")]
+    pub eviction_pressure_transition_seconds: Sourced<u64>,
     /// Memory set aside by `systemReserved` and `kubeReserved`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reserved_memory: Vec<Reservation>,
     /// `mergeDefaultEvictionSettings`: thresholds the file leaves out keep their defaults.
     pub merge_default_eviction_settings: Sourced<bool>,
     pub surroundings: Surroundings,
+}
+
+/// `pkg/kubelet/apis/config/v1beta1/defaults.go`.
+fn transition_period() -> Sourced<u64> {
+    Sourced::default_value(300)
 }
 
 /// What the configuration meets on the machine.
@@ -111,9 +122,6 @@ pub struct Surroundings {
     /// disk keeps no owners.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub permissions: Vec<Permissions>,
-    /// Who listens on the kubelet's ports while the kubelet does not run.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub listeners: Vec<Listener>,
     /// API server addresses that others on this node use: `https://192.0.2.1:6443` of other kubeconfigs and of the
     /// API server's own manifest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -129,15 +137,6 @@ pub struct Permissions {
     pub mode: u32,
     /// A key, a token or a password stands in it.
     pub secret: bool,
-}
-
-/// A listening TCP socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listener {
-    pub port: u16,
-    /// The process that holds it: pid and `comm`; absent where processes' descriptors may not be seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub process: Option<(u32, String)>,
 }
 
 /// Memory that pods do not get.
@@ -335,6 +334,12 @@ impl Kubelet {
     #[must_use]
     pub fn eviction_threshold(&self, signal: &str) -> Option<&EvictionThreshold> {
         self.eviction_hard.iter().find(|threshold| threshold.signal == signal)
+    }
+
+    /// Where this node's own API server listens, by its manifest; absent where it has none.
+    #[must_use]
+    pub fn own_api_server(&self) -> Option<&Sourced<String>> {
+        self.surroundings.api_servers.iter().find(|server| server.source.contains("/kube-apiserver.yaml:"))
     }
 
     /// The node was joined to a cluster once, or is just joining: there is a kubeconfig, or a file to make one with.

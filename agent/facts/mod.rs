@@ -7,7 +7,9 @@
 
 pub mod certificates;
 pub mod cni;
+pub mod health;
 pub mod journal;
+pub mod kube_proxy;
 pub mod kubelet;
 pub mod node;
 pub mod pressure;
@@ -23,7 +25,9 @@ use serde::{Deserialize, Serialize};
 
 pub use certificates::Certificates;
 pub use cni::Cni;
+pub use health::Health;
 pub use journal::Journal;
+pub use kube_proxy::KubeProxy;
 pub use kubelet::Kubelet;
 pub use node::Node;
 pub use pressure::Pressure;
@@ -52,6 +56,10 @@ pub struct Facts {
     #[serde(default = "Observed::not_yet")]
     pub runtime: Observed<Runtime>,
     pub pressure: Observed<Pressure>,
+    #[serde(default = "Observed::not_yet")]
+    pub kube_proxy: Observed<KubeProxy>,
+    #[serde(default = "Observed::not_yet")]
+    pub health: Observed<Health>,
     /// When each domain was looked at, and how long that took.
     pub observed: BTreeMap<Domain, Observation>,
 }
@@ -72,6 +80,8 @@ impl Facts {
             cni: Observed::not_yet(),
             runtime: Observed::not_yet(),
             pressure: Observed::not_yet(),
+            kube_proxy: Observed::not_yet(),
+            health: Observed::not_yet(),
             observed: BTreeMap::new(),
         }
     }
@@ -89,6 +99,8 @@ impl Facts {
         domain(Domain::Cni, self.cni.blind_or(Cni::blind_spots));
         domain(Domain::Runtime, self.runtime.blind_or(Runtime::blind_spots));
         domain(Domain::Pressure, self.pressure.blind_or(Pressure::blind_spots));
+        domain(Domain::KubeProxy, self.kube_proxy.blind_or(KubeProxy::blind_spots));
+        domain(Domain::Health, self.health.blind_or(Health::blind_spots));
         spots
     }
 
@@ -151,11 +163,14 @@ pub enum Domain {
     Cni,
     Runtime,
     Pressure,
+    KubeProxy,
+    Health,
 }
 
 impl Domain {
     /// Every domain that is observed at run time, in the order of a round.
-    pub const ALL: [Self; 7] = [Self::Units, Self::Journal, Self::Kubelet, Self::Certificates, Self::Cni, Self::Runtime, Self::Pressure];
+    pub const ALL: [Self; 9] =
+        [Self::Units, Self::Journal, Self::Kubelet, Self::Certificates, Self::Cni, Self::Runtime, Self::Pressure, Self::KubeProxy, Self::Health];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -168,6 +183,8 @@ impl Domain {
             Self::Cni => "cni",
             Self::Runtime => "runtime",
             Self::Pressure => "pressure",
+            Self::KubeProxy => "kubeproxy",
+            Self::Health => "health",
         }
     }
 }

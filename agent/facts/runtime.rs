@@ -21,6 +21,12 @@ pub struct Runtime {
     /// The image that every pod's sandbox is made of, where the configuration names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox_image: Option<Sourced<String>>,
+    /// containerd's generation, 1 or 2, by what it keeps on the disk or by the version of its configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u8>,
+    /// Sockets of runtimes that are there, if the endpoint's is not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_sockets: Vec<String>,
     pub reply: Reply,
 }
 
@@ -58,6 +64,9 @@ pub enum Reply {
     NoAnswer {
         call: String,
         seconds: u64,
+        /// The runtime's main process, where its unit names one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        process: Option<Process>,
     },
     /// This call ended with an error: gRPC's name for it, and the runtime's words.
     Failed {
@@ -70,6 +79,14 @@ pub enum Reply {
     Unseen(Blind),
 }
 
+/// A process in `/proc/PID/stat`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    pub pid: u32,
+    /// `S` sleeping, `D` waiting for a disk, `T` stopped: proc_pid_stat(5).
+    pub state: char,
+}
+
 /// What the runtime says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
@@ -79,10 +96,12 @@ pub struct Answer {
     pub version: String,
     /// `RuntimeReady`, `NetworkReady`.
     pub conditions: Vec<Condition>,
-    /// The cgroup driver it tells the kubelet (CRI `RuntimeConfig`); absent where it does not know that call:
-    /// containerd before 2.0, CRI-O before 1.28.
+    /// The cgroup driver it runs with, as it says itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup_driver: Option<CgroupDriver>,
+    /// It tells the kubelet its driver (CRI `RuntimeConfig`): containerd from 2.0 on, CRI-O from 1.28 on.
+    #[serde(default)]
+    pub tells_cgroup_driver: bool,
     /// Mount points of `ImageFsInfo`: where images are unpacked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image_filesystems: Vec<String>,
@@ -142,6 +161,17 @@ impl Runtime {
         match &self.reply {
             Reply::Answered(answer) => Some(answer),
             _ => None,
+        }
+    }
+
+    /// The kubelet takes the runtime's driver rather than its own (`KubeletCgroupDriverFromCRI`). One that does not run is
+    /// taken for one that tells, unless it is known to be of an age that does not.
+    #[must_use]
+    pub fn tells_cgroup_driver(&self) -> bool {
+        match (self.answer(), self.kind) {
+            (Some(answer), _) => answer.tells_cgroup_driver,
+            (None, Kind::Containerd) => self.generation != Some(1),
+            (None, Kind::CriO | Kind::CriDockerd) => true,
         }
     }
 

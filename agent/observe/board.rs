@@ -42,6 +42,12 @@ impl Board {
         self.version.send_modify(|version| *version += 1);
     }
 
+    /// Records that `domain` was looked at and is as it was; whoever waits sleeps on.
+    pub fn confirm(&self, domain: Domain, took: Duration) {
+        let at = Timestamp::from(SystemTime::now());
+        self.lock().observed.insert(domain, Observation { at, took_ms: took.as_secs_f64() * 1000.0 });
+    }
+
     /// The facts as of now: a copy that nobody changes any more.
     #[must_use]
     pub fn facts(&self) -> Facts {

@@ -36,19 +36,31 @@ const MOST_BYTES: usize = 1 << 20;
 /// Asks what runs behind the socket at `path`. `configured_image` is the sandbox image by the configuration files, for
 /// runtimes that do not tell it themselves.
 pub async fn ask(host: &Host, path: &str, configured_image: Option<&str>) -> Reply {
+    let answer = async { questions(&mut dial(host, path).await?, configured_image).await };
+    answer.await.map_or_else(|reply| reply, |answer| Reply::Answered(Box::new(answer)))
+}
+
+/// Only the conditions: one small question.
+///
+/// # Errors
+/// What came instead.
+pub async fn conditions(host: &Host, path: &str) -> Result<Vec<Condition>, Reply> {
+    let mut runtime = dial(host, path).await?;
+    let status: StatusResponse = runtime.call("RuntimeService/Status", StatusRequest { verbose: false }).await.map_err(|error| error.reply("Status"))?;
+    Ok(told_conditions(status.status))
+}
+
+fn told_conditions(status: Option<RuntimeStatus>) -> Vec<Condition> {
+    status.map(|status| status.conditions).unwrap_or_default().into_iter().map(Condition::from).collect()
+}
+
+async fn dial(host: &Host, path: &str) -> Result<Client, Reply> {
     let deadline = Instant::now() + DEADLINE;
-    let stream = match connect(host, path, deadline).await {
-        Ok(stream) => stream,
-        Err(reply) => return reply,
-    };
-    let mut runtime = match timeout_at(deadline, Client::new(stream, deadline)).await {
-        Ok(Ok(client)) => client,
-        Ok(Err(error)) => return failed("Version", &Status::unavailable(error.to_string())),
-        Err(_) => return no_answer("Version"),
-    };
-    match questions(&mut runtime, configured_image).await {
-        Ok(answer) => Reply::Answered(Box::new(answer)),
-        Err(reply) => reply,
+    let stream = connect(host, path, deadline).await?;
+    match timeout_at(deadline, Client::new(stream, deadline)).await {
+        Ok(Ok(client)) => Ok(client),
+        Ok(Err(error)) => Err(failed("connect", &Status::unavailable(error.to_string()))),
+        Err(_) => Err(no_answer("connect")),
     }
 }
 
@@ -82,14 +94,16 @@ async fn questions(runtime: &mut Client, configured_image: Option<&str>) -> Resu
     let version: VersionResponse = runtime.call("RuntimeService/Version", VersionRequest {}).await.map_err(|error| error.reply("Version"))?;
     let status: StatusResponse = runtime.call("RuntimeService/Status", StatusRequest { verbose: true }).await.map_err(|error| error.reply("Status"))?;
     let mut answer = Answer { name: version.runtime_name, version: version.runtime_version, ..Answer::default() };
-    answer.conditions = status.status.map(|status| status.conditions).unwrap_or_default().into_iter().map(Condition::from).collect();
+    answer.conditions = told_conditions(status.status);
     answer.cni = loaded_cni(&status.info);
     // What follows is not needed for a verdict: where a runtime does not know it, it is left out.
-    answer.cgroup_driver = match runtime.call::<_, RuntimeConfigResponse>("RuntimeService/RuntimeConfig", RuntimeConfigRequest {}).await {
+    let told = match runtime.call::<_, RuntimeConfigResponse>("RuntimeService/RuntimeConfig", RuntimeConfigRequest {}).await {
         Ok(config) => config.linux.map(|linux| if linux.cgroup_driver == 0 { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs }),
         Err(Unanswered::Refused(_)) => None,
         Err(silent) => return Err(silent.reply("RuntimeConfig")),
     };
+    answer.tells_cgroup_driver = told.is_some();
+    answer.cgroup_driver = told.or_else(|| shown_cgroup_driver(&status.info));
     match runtime.call::<_, ImageFsInfoResponse>("ImageService/ImageFsInfo", ImageFsInfoRequest {}).await {
         Ok(filesystems) => {
             answer.image_filesystems = mount_points(filesystems.image_filesystems);
@@ -111,6 +125,15 @@ async fn questions(runtime: &mut Client, configured_image: Option<&str>) -> Resu
 
 fn mount_points(filesystems: Vec<FilesystemUsage>) -> Vec<String> {
     filesystems.into_iter().filter_map(|usage| usage.fs_id).map(|id| id.mountpoint).filter(|path| path.starts_with('/')).take(8).collect()
+}
+
+/// containerd 1.x shows how its default runtime is configured.
+fn shown_cgroup_driver(info: &HashMap<String, String>) -> Option<CgroupDriver> {
+    let config: Value = serde_json::from_str(info.get("config")?).ok()?;
+    let containerd = config.get("containerd")?;
+    let name = containerd.get("defaultRuntimeName").and_then(Value::as_str).unwrap_or("runc");
+    let systemd = containerd.get("runtimes")?.get(name)?.pointer("/options/SystemdCgroup").and_then(Value::as_bool).unwrap_or(false);
+    Some(if systemd { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs })
 }
 
 /// containerd 1.x tells its whole CRI configuration; 2.x keeps the image in another plugin's.
@@ -149,7 +172,7 @@ impl Unanswered {
 }
 
 fn no_answer(call: &str) -> Reply {
-    Reply::NoAnswer { call: call.to_owned(), seconds: DEADLINE.as_secs() }
+    Reply::NoAnswer { call: call.to_owned(), seconds: DEADLINE.as_secs(), process: None }
 }
 
 fn failed(call: &str, status: &Status) -> Reply {

@@ -115,6 +115,14 @@ impl FilesWatch {
     }
 }
 
+/// As [`FilesWatch::changed`]; never, where there is no watch.
+pub async fn changed(watch: Option<&FilesWatch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// `Err(true)` if there is no such directory.
 fn watch(inotify: &Inotify, host: &Host, path: &str, flags: AddWatchFlags) -> Result<(), bool> {
     let fd = host.open_at(path, OFlag::O_PATH | OFlag::O_DIRECTORY).map_err(|errno| matches!(errno, nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR))?;

@@ -8,8 +8,10 @@ pub mod certificates;
 pub mod cni;
 pub mod cri;
 pub mod files_watch;
+pub mod health;
 pub mod host;
 pub mod journal;
+pub mod kube_proxy;
 mod kubeconfig;
 pub mod kubelet;
 pub mod look;
@@ -58,12 +60,18 @@ pub async fn round(host: &Host, config: &Config, signals: &[(&'static str, &'sta
     facts.cni = cni::observe(host, Some(&kubelet), &facts.units).into();
     timed(Domain::Cni, start);
     let start = Instant::now();
-    facts.runtime = Observed::Known(runtime::ask(host, config, runtime::observe(host, Some(&kubelet), &facts.units)).await);
+    facts.runtime = Observed::Known(runtime::ask(host, config, &facts.units, runtime::observe(host, Some(&kubelet), &facts.units)).await);
     timed(Domain::Runtime, start);
     let start = Instant::now();
-    facts.pressure = Observed::Known(pressure::observe(host, &kubelet, &facts.units, &pressure::Probe::default()));
+    facts.pressure = Observed::Known(pressure::observe(host, &kubelet, &facts.units, &pressure::Probe::new(config.pressure.clone())));
     timed(Domain::Pressure, start);
+    let start = Instant::now();
+    facts.kube_proxy = Observed::Known(kube_proxy::observe(host, Some(&kubelet), &facts.units));
+    timed(Domain::KubeProxy, start);
     facts.kubelet = Observed::Known(kubelet);
+    let start = Instant::now();
+    facts.health = health::observe(&std::sync::Arc::new(host.clone()), config, &facts).await.into();
+    timed(Domain::Health, start);
     facts.observed = observed;
     facts
 }

@@ -10,7 +10,7 @@ use super::host::Host;
 use crate::config::Config;
 use crate::facts::cni::Runtime as Kind;
 use crate::facts::kubelet::File;
-use crate::facts::runtime::{self, CgroupDriver, Reply};
+use crate::facts::runtime::{self, CgroupDriver, Process, Reply};
 use crate::facts::{Kubelet, Observed, Sourced, Units};
 use settings::{LIMIT, MOST, Settings, trim};
 pub use watch::watch;
@@ -85,14 +85,17 @@ pub struct Runtime {
     pub cri_disabled: Option<String>,
     pub cgroup_driver: Sourced<CgroupDriver>,
     pub sandbox_image: Option<Sourced<String>>,
+    /// containerd's generation.
+    pub generation: Option<u8>,
 }
 
 impl Runtime {
     /// The facts of the runtime, before it is asked.
     #[must_use]
     pub fn unasked(self) -> runtime::Runtime {
-        let Self { kind, endpoint, config, cri_disabled, cgroup_driver, sandbox_image, .. } = self;
-        runtime::Runtime { kind, endpoint, config, cri_disabled, cgroup_driver, sandbox_image, reply: Reply::NotAsked }
+        let Self { kind, endpoint, config, cri_disabled, cgroup_driver, sandbox_image, generation, .. } = self;
+        let other_sockets = Vec::new();
+        runtime::Runtime { kind, endpoint, config, cri_disabled, cgroup_driver, sandbox_image, generation, other_sockets, reply: Reply::NotAsked }
     }
 }
 
@@ -112,13 +115,32 @@ pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) 
 }
 
 /// Asks the runtime behind the endpoint, where a node runs and it is wanted.
-pub async fn ask(host: &Host, config: &Config, configured: Runtime) -> runtime::Runtime {
-    let runtime = configured.unasked();
-    let reply = match runtime.socket() {
-        Some(socket) if host.is_live() && config.runtime.ask => cri::ask(host, socket, runtime.sandbox_image.as_ref().map(|image| image.value.as_str())).await,
-        _ => Reply::NotAsked,
-    };
+pub async fn ask(host: &Host, config: &Config, units: &Observed<Units>, configured: Runtime) -> runtime::Runtime {
+    let mut runtime = configured.unasked();
+    let Some(socket) = runtime.socket().filter(|_| host.is_live() && config.runtime.ask) else { return runtime };
+    let mut reply = cri::ask(host, socket, runtime.sandbox_image.as_ref().map(|image| image.value.as_str())).await;
+    match &mut reply {
+        Reply::NoAnswer { process, .. } => *process = main_process(host, units, runtime.kind),
+        Reply::NoSocket => runtime.other_sockets = SOCKETS.iter().filter(|path| host.exists(path).unwrap_or(false)).map(|&path| path.to_owned()).collect(),
+        _ => {}
+    }
     runtime::Runtime { reply, ..runtime }
+}
+
+/// Where the runtimes have their sockets by default.
+const SOCKETS: [&str; 3] = ["/run/containerd/containerd.sock", "/run/crio/crio.sock", "/run/cri-dockerd.sock"];
+
+fn main_process(host: &Host, units: &Observed<Units>, kind: Kind) -> Option<Process> {
+    let unit = match kind {
+        Kind::Containerd => "containerd.service",
+        Kind::CriO => "crio.service",
+        Kind::CriDockerd => "cri-docker.service",
+    };
+    let pid = units.known()?.get(unit)?.active.as_ref()?.main_pid?;
+    let stat = host.read_text(&format!("/proc/{pid}/stat"), 4096).ok()?;
+    // The name in brackets may itself hold brackets.
+    let state = stat.rsplit_once(") ")?.1.chars().next()?;
+    Some(Process { pid, state })
 }
 
 /// By the kubelet's endpoint; else whose socket is there, else which is installed, else the kubelet's own default.
@@ -147,7 +169,8 @@ fn containerd(host: &Host, units: &Observed<Units>, endpoint: &str) -> Runtime {
     let flag = |name: &[&str]| exec_flag(units, "containerd.service", name).filter(|_| embedded.is_none());
     let path =
         flag(&["--config", "-c"]).unwrap_or_else(|| Sourced::default_value(embedded.map_or("/etc/containerd/config.toml", |known| known.config).to_owned()));
-    let settings = Settings::containerd(host, path);
+    let data = flag(&["--root"]).map_or_else(|| embedded.map_or("/var/lib/containerd", |known| known.root).to_owned(), |root| root.value);
+    let settings = Settings::containerd(host, path, &data);
     let (cni, images) = if settings.version >= 3 {
         (["plugins", "io.containerd.cri.v1.runtime", "cni"], vec!["plugins", "io.containerd.cri.v1.images", "snapshotter"])
     } else {
@@ -182,6 +205,7 @@ fn containerd(host: &Host, units: &Observed<Units>, endpoint: &str) -> Runtime {
         cri_disabled: disabled_cri(&settings),
         cgroup_driver: containerd_cgroup_driver(&settings, cri),
         sandbox_image: sandbox,
+        generation: settings.generation,
         config: settings.files,
     }
 }
@@ -240,6 +264,7 @@ fn crio(host: &Host, units: &Observed<Units>) -> Runtime {
         cri_disabled: None,
         cgroup_driver: crio_cgroup_driver(&settings),
         sandbox_image: settings.text(&["crio", "image", "pause_image"]),
+        generation: None,
         config: settings.files,
     }
 }
@@ -274,6 +299,7 @@ fn cri_dockerd(host: &Host, units: &Observed<Units>) -> Runtime {
         cri_disabled: None,
         cgroup_driver: docker_cgroup_driver(host, &json, daemon),
         sandbox_image: exec_flag(units, "cri-docker.service", &["--pod-infra-container-image"]),
+        generation: None,
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nodetriage::observe::journal::export;
-use nodetriage::observe::journal::file::Direction;
+use nodetriage::observe::journal::file::{Direction, Entry};
 use nodetriage::observe::journal::reader::{Filter, Reader};
 
 fn main() {
@@ -66,16 +66,13 @@ fn read(mode: &str, unit: &str, files: &[String]) {
     let mut out = BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
     let mut bytes = Vec::new();
     if mode == "tail" {
-        let mut walk = reader.walk(&filter, Direction::Backward);
-        let mut last = Vec::new();
-        while last.len() < 100
-            && let Some(file) = walk.next(&mut reader)
-        {
+        let mut entry = Entry::default();
+        for (file, offset) in reader.tail(&filter, 100) {
+            reader.entry(file, offset, &mut entry).expect("an entry");
             bytes.clear();
-            export::entry(&mut reader, file, &walk.entry, &mut bytes).expect("a file of the reader");
-            last.push(bytes.clone());
+            export::entry(&mut reader, file, &entry, &mut bytes).expect("a file of the reader");
+            out.write_all(&bytes).expect("stdout");
         }
-        last.iter().rev().for_each(|entry| out.write_all(entry).expect("stdout"));
     } else {
         let mut walk = reader.walk(&filter, Direction::Forward);
         while let Some(file) = walk.next(&mut reader) {
@@ -89,7 +86,6 @@ fn read(mode: &str, unit: &str, files: &[String]) {
             out.write_all(&bytes).expect("stdout");
         }
     }
-    let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
-    eprintln!("{}", peak.trim().trim_end_matches(" kB"));
+    out.flush().expect("stdout");
+    eprintln!("{}", getrusage(UsageWho::RUSAGE_SELF).expect("getrusage").max_rss());
 }

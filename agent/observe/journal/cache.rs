@@ -84,7 +84,6 @@ impl Cache {
     /// # Errors
     /// The file ends before, or cannot be read.
     pub fn read(&mut self, handle: &Handle, offset: u64, len: usize) -> Result<&[u8], Fault> {
-        let ends_early = || Fault::Damaged("the file ends before the object does");
         let within = usize::try_from(offset % BLOCK as u64).unwrap_or(0);
         if within + len <= BLOCK {
             let (start, filled) = self.block(handle, offset / BLOCK as u64)?;
@@ -112,11 +111,32 @@ impl Cache {
         Ok(&self.piece)
     }
 
+    /// Fills `buffer` from `offset` on as far as the file has bytes; how many these are. For what lies alone: a block that is
+    /// not here is not fetched.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn peek(&self, handle: &Handle, offset: u64, buffer: &mut [u8]) -> Result<usize, Fault> {
+        let (block, within) = (offset / BLOCK as u64, usize::try_from(offset % BLOCK as u64).unwrap_or(0));
+        let set = Self::set(handle, block);
+        let here = self.slots.get(set).and_then(|slots| slots.iter().position(|slot| slot.tag == handle.tag() + 1 && slot.block == block && slot.len == BLOCK));
+        let start = here.map(|way| (set * 2 + way) * BLOCK + within).filter(|_| within + buffer.len() <= BLOCK);
+        if let Some(bytes) = start.and_then(|start| self.bytes.get(start..start + buffer.len())) {
+            buffer.copy_from_slice(bytes);
+            return Ok(buffer.len());
+        }
+        read_at(&handle.file, buffer, offset)
+    }
+
+    fn set(handle: &Handle, block: u64) -> usize {
+        let mixed = (block ^ u64::from(handle.key) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        usize::try_from(mixed >> 32).unwrap_or(0) % (BLOCKS / 2)
+    }
+
     /// Where the block lies in `bytes`, and how many bytes of it the file has.
     fn block(&mut self, handle: &Handle, block: u64) -> Result<(usize, usize), Fault> {
         let tag = handle.tag() + 1;
-        let mixed = (block ^ u64::from(handle.key) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let set = usize::try_from(mixed >> 32).unwrap_or(0) % (BLOCKS / 2);
+        let set = Self::set(handle, block);
         let (Some(slots), Some(recent)) = (self.slots.get_mut(set), self.recent.get_mut(set)) else { return Err(Fault::Damaged("no cache")) };
         for (way, slot) in slots.iter().enumerate() {
             if slot.tag == tag && slot.block == block {
@@ -136,6 +156,10 @@ impl Cache {
         *recent = u8::from(way == 1);
         Ok((start, len))
     }
+}
+
+fn ends_early() -> Fault {
+    Fault::Damaged("the file ends before the object does")
 }
 
 fn beyond() -> Fault {

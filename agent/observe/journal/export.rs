@@ -30,12 +30,13 @@ pub fn entry(reader: &mut Reader, file: usize, entry: &Entry, out: &mut Vec<u8>)
     out.push(b'\n');
     let mut damaged = 0;
     for offset in &entry.items {
+        if let Some(line) = reader.text(file, *offset) {
+            out.extend_from_slice(line);
+            continue;
+        }
         match reader.field(file, *offset, FIELD_MAX) {
-            Ok(Field { payload, form: Form::Text, .. }) => {
-                out.extend_from_slice(payload);
-                out.push(b'\n');
-            }
-            Ok(Field { payload, form: Form::Binary, name }) => binary(payload, name, out),
+            Ok(Field { line, form: Form::Text, .. }) => out.extend_from_slice(line),
+            Ok(field @ Field { form: Form::Binary, .. }) => binary(field, out),
             Ok(Field { form: Form::Boot, .. }) => {}
             Ok(Field { form: Form::Nameless, .. }) | Err(_) => damaged += 1,
         }
@@ -45,9 +46,8 @@ pub fn entry(reader: &mut Reader, file: usize, entry: &Entry, out: &mut Vec<u8>)
     Ok(())
 }
 
-fn binary(payload: &[u8], name: usize, out: &mut Vec<u8>) {
-    let (name, value) = payload.split_at_checked(name).unwrap_or_default();
-    let value = value.get(1..).unwrap_or_default();
+fn binary(field: Field<'_>, out: &mut Vec<u8>) {
+    let (name, value) = field.split().unwrap_or_default();
     out.extend_from_slice(name);
     out.push(b'\n');
     out.extend_from_slice(&(value.len() as u64).to_le_bytes());
@@ -55,19 +55,19 @@ fn binary(payload: &[u8], name: usize, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// In decimal, without the detour through a formatter.
+/// In decimal, two digits at a time.
 fn decimal(number: u64, out: &mut Vec<u8>) {
-    let (mut digits, mut left) = ([b'0'; 20], number);
-    let mut length = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(left % 10).unwrap_or(0);
-        left /= 10;
-        length += 1;
+    let (mut text, mut left, mut length) = ([b'0'; 20], number, 0);
+    for pair in text.as_chunks_mut::<2>().0.iter_mut().rev() {
+        let two = u8::try_from(left % 100).unwrap_or(0);
+        *pair = [b'0' + two / 10, b'0' + two % 10];
+        (left, length) = (left / 100, length + 2);
         if left == 0 {
+            length -= usize::from(two < 10);
             break;
         }
     }
-    out.extend_from_slice(digits.get(digits.len() - length..).unwrap_or_default());
+    out.extend_from_slice(text.get(text.len() - length..).unwrap_or_default());
 }
 
 /// Appends an entry to `out` as one line of JSON: a field that occurs twice is an array, one that is no text an array of its
@@ -130,7 +130,7 @@ pub fn cat(reader: &mut Reader, file: usize, entry: &Entry, out: &mut Vec<u8>) {
 }
 
 fn seqnum_id(reader: &Reader, file: usize) -> Result<Id, Fault> {
-    reader.files().get(file).map(|file| file.header.seqnum_id).ok_or_else(|| Fault::Damaged("no such file"))
+    reader.files().get(file).map(|file| file.header.seqnum_id).ok_or(Fault::Damaged("no such file"))
 }
 
 /// What stands before an entry's fields.
@@ -143,4 +143,18 @@ fn head(reader: &Reader, file: usize, head: &EntryHead) -> Result<[(&'static str
         ("__SEQNUM_ID", seqnum_id(reader, file)?.to_string()),
         ("_BOOT_ID", head.boot_id.to_string()),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_the_formatter_writes_them() {
+        for number in [0, 7, 10, 99, 100, 12_345, 1_790_000_000_000_000, u64::MAX - 1, u64::MAX] {
+            let mut out = Vec::new();
+            decimal(number, &mut out);
+            assert_eq!(out, number.to_string().as_bytes());
+        }
+    }
 }

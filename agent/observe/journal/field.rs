@@ -1,7 +1,5 @@
 //! Fields as they lie in DATA objects, and those read lately: most lines say again what others said before.
 
-use std::ops::Range;
-
 /// The longest name of a field (`journal_field_valid()` of systemd's `journal-file.c`).
 const NAME_MAX: usize = 64;
 /// Fields kept, and the bytes of the longest that is.
@@ -23,6 +21,10 @@ pub enum Form {
 }
 
 impl Form {
+    fn numbered(number: u8) -> Self {
+        [Self::Text, Self::Binary, Self::Boot].into_iter().find(|form| *form as u8 == number).unwrap_or_default()
+    }
+
     fn of(payload: &[u8]) -> (Self, usize) {
         let allowed = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
         let name = payload.iter().take(NAME_MAX + 1).position(|byte| !allowed(*byte)).unwrap_or(0);
@@ -40,51 +42,44 @@ impl Form {
 /// A field of an entry.
 #[derive(Clone, Copy, Debug)]
 pub struct Field<'a> {
-    /// `NAME=value`.
-    pub payload: &'a [u8],
+    /// `NAME=value` and a newline.
+    pub line: &'a [u8],
     pub form: Form,
     /// The length of its name.
     pub name: usize,
 }
 
 impl<'a> Field<'a> {
+    /// Of `NAME=value` and a newline.
     #[must_use]
-    pub fn of(payload: &'a [u8]) -> Self {
-        let (form, name) = Form::of(payload);
-        Self { payload, form, name }
+    pub fn of(line: &'a [u8]) -> Self {
+        let (form, name) = Form::of(line.split_last().map_or(line, |(_, payload)| payload));
+        Self { line, form, name }
     }
 
     /// Name and value; `None` where there is no name.
     #[must_use]
     pub fn split(&self) -> Option<(&'a [u8], &'a [u8])> {
-        let (name, value) = self.payload.split_at_checked(self.name)?;
+        let (_, payload) = self.line.split_last()?;
+        let (name, value) = payload.split_at_checked(self.name)?;
         Some((name, value.get(1..)?)).filter(|_| self.form != Form::Nameless)
     }
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Slot {
-    /// The offset of the DATA object.
-    offset: u64,
-    /// The file's number, of which there is no 0.
-    file: u32,
-    len: u8,
-    name: u8,
-    form: Form,
 }
 
 /// The fields read lately. One is kept only when it is read for the second time: what only one line says takes nobody's place.
 #[derive(Debug)]
 pub(super) struct Recent {
-    slots: Vec<Slot>,
-    bytes: Vec<u8>,
+    /// Which field is kept: its offset and its file's number, and its cell. (Numbers alone, so that memory is taken as it is used.)
+    slots: Vec<(u64, u32, u32)>,
     /// Fields read once, by the slot they would take.
-    once: Vec<(u32, u64)>,
+    once: Vec<(u64, u32)>,
+    /// As many cells as there are fields kept: form, lengths of name and line, line.
+    cells: Vec<[u8; CELL]>,
 }
 
 impl Default for Recent {
     fn default() -> Self {
-        Self { slots: vec![Slot::default(); SLOTS], bytes: vec![0; SLOTS * CELL], once: vec![(0, 0); SLOTS] }
+        Self { slots: vec![(0, 0, 0); SLOTS], once: vec![(0, 0); SLOTS], cells: Vec::new() }
     }
 }
 
@@ -94,32 +89,40 @@ impl Recent {
         usize::try_from(mixed >> 32).unwrap_or(0) % SLOTS
     }
 
-    fn cell(place: usize, len: usize) -> Range<usize> {
-        place * CELL..place * CELL + len
-    }
-
-    /// Where the field is kept.
+    /// The cell that holds the field.
     pub fn find(&self, file: u32, offset: u64) -> Option<usize> {
-        let place = Self::place(file, offset);
-        self.slots.get(place).filter(|slot| slot.offset == offset && slot.file == file).map(|_| place)
+        let slot = self.slots.get(Self::place(file, offset))?;
+        if (slot.0, slot.1) == (offset, file) { usize::try_from(slot.2).ok() } else { None }
     }
 
-    pub fn get(&self, place: usize) -> Option<Field<'_>> {
-        let slot = self.slots.get(place)?;
-        Some(Field { payload: self.bytes.get(Self::cell(place, slot.len.into()))?, form: slot.form, name: slot.name.into() })
+    /// The line of a field that is one of text, if it is kept.
+    pub fn text(&self, file: u32, offset: u64) -> Option<&[u8]> {
+        let [form, _, len, line @ ..] = self.cells.get(self.find(file, offset)?)?;
+        if *form == Form::Text as u8 { line.get(..usize::from(*len)) } else { None }
+    }
+
+    pub fn get(&self, cell: usize) -> Option<Field<'_>> {
+        let [form, name, len, line @ ..] = self.cells.get(cell)?;
+        Some(Field { line: line.get(..usize::from(*len))?, form: Form::numbered(*form), name: usize::from(*name) })
     }
 
     /// Takes note of a field that was read.
     pub fn note(&mut self, file: u32, offset: u64, field: Field<'_>) {
         let place = Self::place(file, offset);
         let (Some(slot), Some(once)) = (self.slots.get_mut(place), self.once.get_mut(place)) else { return };
-        if std::mem::replace(once, (file, offset)) != (file, offset) || field.payload.len() > CELL {
+        let of = (offset, file);
+        if std::mem::replace(once, of) != of || field.line.len() > CELL - 3 {
             return;
         }
-        let (Ok(len), Ok(name)) = (u8::try_from(field.payload.len()), u8::try_from(field.name)) else { return };
-        if let Some(cell) = self.bytes.get_mut(Self::cell(place, len.into())) {
-            cell.copy_from_slice(field.payload);
-            *slot = Slot { offset, file, len, name, form: field.form };
+        if slot.1 == 0 {
+            slot.2 = u32::try_from(self.cells.len()).unwrap_or(0);
+            self.cells.push([0; CELL]);
+        }
+        let cell = usize::try_from(slot.2).ok().and_then(|cell| self.cells.get_mut(cell));
+        if let (Some([form, name, len, line @ ..]), Ok(its_name), Ok(its_len)) = (cell, u8::try_from(field.name), u8::try_from(field.line.len())) {
+            (*form, *name, *len) = (field.form as u8, its_name, its_len);
+            line.iter_mut().zip(field.line).for_each(|(to, from)| *to = *from);
+            (slot.0, slot.1) = of;
         }
     }
 }
@@ -171,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_field_has_a_name() {
-        let form = |payload: &[u8]| Field::of(payload).form;
+        let form = |payload: &[u8]| Field::of(&[payload, b"\n"].concat()).form;
         assert_eq!(form(b"MESSAGE=x"), Form::Text);
         assert_eq!(form(b"MESSAGE=x\ny"), Form::Binary);
         assert_eq!(form(b"_BOOT_ID=x"), Form::Boot);

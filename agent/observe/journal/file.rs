@@ -117,10 +117,15 @@ impl JournalFile {
     }
 
     fn object(&self, cache: &mut Cache, offset: u64, kind: Kind) -> Result<Object, Fault> {
+        let header = cache.read(&self.handle, offset, 16)?;
+        self.plausible(offset, kind, header)
+    }
+
+    /// The object that begins with these bytes at `offset`, if it can be one of that kind.
+    fn plausible(&self, offset: u64, kind: Kind, header: &[u8]) -> Result<Object, Fault> {
         if !offset.is_multiple_of(8) || offset < self.header.header_size {
             return Err(Fault::Damaged("an offset that no object can have"));
         }
-        let header = cache.read(&self.handle, offset, 16)?;
         let (found, flags) = (header.first().copied().unwrap_or(0), header.get(1).copied().unwrap_or(0));
         let size = u64_at(header, 8).unwrap_or(0);
         if found != kind as u8 {
@@ -246,7 +251,7 @@ impl JournalFile {
         let hash = self.hash(payload);
         let buckets = self.header.data_hash_table_size / 16;
         let bucket = hash.checked_rem(buckets).ok_or(Fault::Incomplete)?;
-        let item = self.header.data_hash_table_offset.checked_add(bucket * 16).ok_or_else(|| Fault::Damaged("hash table beyond the file"))?;
+        let item = self.header.data_hash_table_offset.checked_add(bucket * 16).ok_or(Fault::Damaged("hash table beyond the file"))?;
         let mut offset = u64_at(cache.read(&self.handle, item, 8)?, 0).unwrap_or(0);
         let mut found = Vec::new();
         for _ in 0..BUCKET_MAX {
@@ -290,7 +295,7 @@ impl JournalFile {
     fn find_field(&self, cache: &mut Cache, name: &[u8]) -> Result<Option<u64>, Fault> {
         let hash = self.hash(name);
         let Some(bucket) = hash.checked_rem(self.header.field_hash_table_size / 16) else { return Ok(None) };
-        let item = self.header.field_hash_table_offset.checked_add(bucket * 16).ok_or_else(|| Fault::Damaged("hash table beyond the file"))?;
+        let item = self.header.field_hash_table_offset.checked_add(bucket * 16).ok_or(Fault::Damaged("hash table beyond the file"))?;
         let mut offset = u64_at(cache.read(&self.handle, item, 8)?, 0).unwrap_or(0);
         for _ in 0..BUCKET_MAX {
             if offset == 0 {
@@ -360,8 +365,10 @@ impl JournalFile {
             if chain.arrays.len() >= ARRAYS_MAX {
                 return Err(Fault::Damaged("a chain of entry arrays without end"));
             }
-            let object = self.object(cache, offset, Kind::EntryArray)?;
-            let next = u64_at(cache.read(&self.handle, offset + 16, 8)?, 0).unwrap_or(0);
+            let mut head = [0; 24];
+            let filled = cache.peek(&self.handle, offset, &mut head)?;
+            let object = self.plausible(offset, Kind::EntryArray, head.get(..filled).unwrap_or_default())?;
+            let next = u64_at(&head, 16).unwrap_or(0);
             let room = object.size.saturating_sub(ARRAY_ITEMS) / chain.item;
             let used = room.min(count - chain.len);
             chain.arrays.push(Array { items: offset + ARRAY_ITEMS, first: chain.len, count: used });

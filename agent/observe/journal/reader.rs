@@ -140,19 +140,33 @@ impl Reader {
                 self.damaged += 1;
                 Plan::Never
             });
-            // What is written from now on is not part of this walk.
-            let newest = self.newest_offset(index).unwrap_or(0);
-            let bound = if direction == Direction::Forward { 0 } else { newest };
-            heads.push(Head { plan, bound: Some(bound), newest, at: None });
+            // What is written from now on is not part of this walk: its chains end where they end now.
+            let bound = if direction == Direction::Forward { 0 } else { u64::MAX };
+            heads.push(Head { plan, bound: Some(bound), at: None });
         }
         Walk { direction, heads, entry: Entry::default() }
     }
 
-    fn newest_offset(&mut self, index: usize) -> Option<u64> {
-        let file = self.files.get(index)?;
-        let chain = file.all(&mut self.cache).ok()?;
-        // The last items of a file that was not closed may be missing.
-        (0..chain.len()).rev().take(4096).find_map(|at| chain.get(file, &mut self.cache, at).ok().flatten())
+    /// Where the last `count` entries that match lie, oldest first: file and offset, for [`Self::entry`].
+    #[must_use]
+    pub fn tail(&mut self, filter: &Filter, count: usize) -> Vec<(usize, u64)> {
+        let mut walk = self.walk(filter, Direction::Backward);
+        let mut found = Vec::new();
+        while found.len() < count
+            && let Some((file, head)) = walk.next_head(self)
+        {
+            found.push((file, head.offset));
+        }
+        found.reverse();
+        found
+    }
+
+    /// Reads the entry at `offset` of a file into `entry`.
+    ///
+    /// # Errors
+    /// There is no whole entry.
+    pub fn entry(&mut self, file: usize, offset: u64, entry: &mut Entry) -> Result<(), Fault> {
+        self.files.get(file).ok_or_else(no_file)?.entry(&mut self.cache, offset, entry)
     }
 
     fn plan(&mut self, index: usize, filter: &Filter) -> Result<Plan, Fault> {
@@ -187,6 +201,11 @@ impl Reader {
         file.data_if(&mut self.cache, &mut self.unpack, offset, prefix, limit, out)
     }
 
+    /// The line of a field that is one of text, if it was read lately.
+    pub(super) fn text(&self, file: usize, offset: u64) -> Option<&[u8]> {
+        self.recent.text(self.files.get(file)?.key(), offset)
+    }
+
     /// One field of an entry, at most `limit` bytes of it.
     ///
     /// # Errors
@@ -198,8 +217,10 @@ impl Reader {
         }
         self.buffer.shrink_to(BUFFER_MAX);
         file.data(&mut self.cache, &mut self.unpack, offset, limit, &mut self.buffer)?;
+        let whole = self.buffer.len() < limit;
+        self.buffer.push(b'\n');
         let field = Field::of(&self.buffer);
-        if field.payload.len() < limit {
+        if whole {
             self.recent.note(file.key(), offset, field);
         }
         Ok(field)
@@ -314,12 +335,12 @@ impl Cursor {
     pub(super) fn write_with(&self, seqnum_id: &[u8; 32], boot_id: &[u8; 32], out: &mut Vec<u8>) {
         out.extend_from_slice(b"s=");
         out.extend_from_slice(seqnum_id);
-        hex(b";i=", self.seqnum, out);
+        hex(*b";i=", self.seqnum, out);
         out.extend_from_slice(b";b=");
         out.extend_from_slice(boot_id);
-        hex(b";m=", self.monotonic, out);
-        hex(b";t=", self.realtime, out);
-        hex(b";x=", self.xor_hash, out);
+        hex(*b";m=", self.monotonic, out);
+        hex(*b";t=", self.realtime, out);
+        hex(*b";x=", self.xor_hash, out);
     }
 
     /// From journalctl's text; `None` unless it has all six parts.
@@ -342,13 +363,13 @@ fn no_file() -> Fault {
     Fault::Damaged("no such file")
 }
 
-fn hex(before: &[u8; 3], number: u64, out: &mut Vec<u8>) {
+fn hex(before: [u8; 3], number: u64, out: &mut Vec<u8>) {
     let mut text = [b'0'; 16];
     for (digits, half) in text.as_chunks_mut::<8>().0.iter_mut().zip(number.to_be_bytes().as_chunks::<4>().0) {
         *digits = hex_digits(u32::from_be_bytes(*half));
     }
     let zeros = usize::try_from(number.leading_zeros() / 4).unwrap_or(0).min(text.len() - 1);
-    out.extend_from_slice(before);
+    out.extend_from_slice(&before);
     out.extend_from_slice(text.get(zeros..).unwrap_or_default());
 }
 
@@ -367,8 +388,6 @@ struct Head {
     plan: Plan,
     /// Where the search goes on; `None` when the file is done.
     bound: Option<u64>,
-    /// The last entry that was there when the walk began.
-    newest: u64,
     at: Option<EntryHead>,
 }
 
@@ -436,15 +455,21 @@ impl Walk {
     /// Goes to the next entry, in journalctl's order; its file's index, or `None` at the end. The entry is in [`Walk::entry`].
     pub fn next(&mut self, reader: &mut Reader) -> Option<usize> {
         loop {
-            let index = self.nearest(reader)?;
-            let head = self.heads.get_mut(index)?.at.take()?;
-            self.skip_same(reader, index, &head);
+            let (index, head) = self.next_head(reader)?;
             let file = reader.files.get(index)?;
             match file.items(&mut reader.cache, head, &mut self.entry) {
                 Ok(()) => return Some(index),
                 Err(_) => reader.damaged += 1,
             }
         }
+    }
+
+    /// As [`Self::next`], without reading which fields the entry has.
+    fn next_head(&mut self, reader: &mut Reader) -> Option<(usize, EntryHead)> {
+        let index = self.nearest(reader)?;
+        let head = self.heads.get_mut(index)?.at.take()?;
+        self.skip_same(reader, index, &head);
+        Some((index, head))
     }
 
     /// The file whose next entry comes first.
@@ -477,10 +502,6 @@ impl Walk {
                 head.bound = None;
                 return None;
             };
-            if offset > head.newest {
-                head.bound = None;
-                return None;
-            }
             head.bound = if self.direction == Direction::Forward { offset.checked_add(1) } else { offset.checked_sub(1) };
             match file.head(&mut reader.cache, offset) {
                 Ok(found) => head.at = Some(found),

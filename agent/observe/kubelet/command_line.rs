@@ -74,7 +74,7 @@ const DEFAULTS: [(&str, &[(&str, &str)]); 6] = [
 ];
 
 /// The flags whose values are kept; none of them carries a secret (`cmd/kubelet/app/options/options.go`).
-const KEPT: [&str; 31] = [
+const KEPT: [&str; 33] = [
     "address",
     "bootstrap-kubeconfig",
     "cert-dir",
@@ -86,6 +86,8 @@ const KEPT: [&str; 31] = [
     "config-dir",
     "container-runtime-endpoint",
     "eviction-hard",
+    "eviction-minimum-reclaim",
+    "eviction-pressure-transition-period",
     "eviction-soft",
     "eviction-soft-grace-period",
     "hostname-override",

@@ -54,6 +54,8 @@ pub(super) fn kubelet(settings: &Settings, command_line_source: String) -> Kubel
         image_gc_low_threshold_percent: settings.number("image-gc-low-threshold", "imageGCLowThresholdPercent", 80),
         eviction_hard: settings.eviction_hard(),
         eviction_soft: settings.eviction_soft(),
+        eviction_minimum_reclaim: settings.eviction_minimum_reclaim(),
+        eviction_pressure_transition_seconds: settings.eviction_pressure_transition(),
         reserved_memory: settings.reserved_memory(),
         merge_default_eviction_settings: settings.bool("", "mergeDefaultEvictionSettings").unwrap_or_else(|| Sourced::default_value(false)),
         surroundings: Surroundings::default(),
@@ -140,16 +142,31 @@ impl Settings<'_> {
         [("system-reserved", "systemReserved"), ("kube-reserved", "kubeReserved")].into_iter().filter_map(of).collect()
     }
 
+    /// A mapping of a flag, else of a field.
+    fn map(&self, flag: &str, field: &str, separator: char) -> BTreeMap<String, Sourced<String>> {
+        match self.flag(flag) {
+            Some(flag) => pairs(flag, separator).collect(),
+            None => self.file(&[field]).iter().flat_map(|node| texts(node)).collect(),
+        }
+    }
+
+    fn eviction_minimum_reclaim(&self) -> Vec<EvictionThreshold> {
+        let written = self.map("eviction-minimum-reclaim", "evictionMinimumReclaim", '=');
+        written.into_iter().filter_map(|(signal, value)| eviction_threshold(signal, &value, None)).collect()
+    }
+
+    /// Zero stands for the default.
+    fn eviction_pressure_transition(&self) -> Sourced<u64> {
+        let field = ["evictionPressureTransitionPeriod"];
+        let written = self.text("eviction-pressure-transition-period", &field);
+        let seconds = |text: Sourced<String>| Some(Sourced::new(u64::try_from(duration(&text.value)? / 1_000_000_000).ok()?, text.source));
+        written.and_then(seconds).filter(|period| period.value > 0).unwrap_or_else(|| Sourced::default_value(300))
+    }
+
     /// A soft threshold without its grace period is refused by the kubelet, and not in effect.
     fn eviction_soft(&self) -> Vec<EvictionThreshold> {
-        let map = |flag: &str, field: &str, separator: char| -> BTreeMap<String, Sourced<String>> {
-            match self.flag(flag) {
-                Some(flag) => pairs(flag, separator).collect(),
-                None => self.file(&[field]).iter().flat_map(|node| texts(node)).collect(),
-            }
-        };
-        let grace = map("eviction-soft-grace-period", "evictionSoftGracePeriod", '=');
-        map("eviction-soft", "evictionSoft", '<')
+        let grace = self.map("eviction-soft-grace-period", "evictionSoftGracePeriod", '=');
+        self.map("eviction-soft", "evictionSoft", '<')
             .into_iter()
             .filter_map(|(signal, value)| {
                 let grace = duration(&grace.get(&signal)?.value)?;

@@ -7,15 +7,13 @@ use nix::sys::stat::fstat;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
 
 use super::directory;
-use crate::facts::kubelet::{FileState, Listener, Permissions, Resolver, Surroundings, Swap, endpoint};
+use crate::facts::kubelet::{FileState, Permissions, Resolver, Surroundings, Swap, endpoint};
 use crate::facts::{Kubelet, Sourced};
 use crate::observe::host::Host;
 use crate::observe::kubeconfig::{current_context, load, state_of};
 use crate::observe::yaml::{self, Node};
 
 const LIMIT: u64 = 1 << 20;
-/// About 50,000 connections.
-const SOCKETS_LIMIT: u64 = 8 << 20;
 /// kubeadm's kubeconfigs beside the kubelet's, on control-plane nodes.
 const KUBECONFIGS: [&str; 4] =
     ["/etc/kubernetes/admin.conf", "/etc/kubernetes/super-admin.conf", "/etc/kubernetes/controller-manager.conf", "/etc/kubernetes/scheduler.conf"];
@@ -35,7 +33,6 @@ pub(super) fn observe(host: &Host, kubelet: &Kubelet) -> Surroundings {
         static_pods: kubelet.static_pod_path.as_ref().map(|path| static_pods(host, &path.value)),
         resolver: Some(kubelet.resolv_conf.value.as_str()).filter(|path| !path.is_empty()).and_then(|path| resolver(host, path)),
         permissions: permissions(host, kubelet),
-        listeners: listeners(host, kubelet),
         api_servers: api_servers(host, kubelet),
     }
 }
@@ -132,40 +129,6 @@ fn holds_secret(host: &Host, path: &str) -> bool {
     users.iter().any(|entry| ["client-key-data", "token", "password"].into_iter().any(|key| entry.find(&["user", key]).is_some()))
 }
 
-/// Sockets on the kubelet's ports that cannot be its own, for it does not run. In the host's network, which in a pod is init's.
-fn listeners(host: &Host, kubelet: &Kubelet) -> Vec<Listener> {
-    if !host.is_live() || kubelet.command_line_source.starts_with("/proc/") {
-        return Vec::new();
-    }
-    let ports = [kubelet.port.value, kubelet.healthz_port.value];
-    let tables = ["/proc/1/net/tcp", "/proc/1/net/tcp6"].into_iter().filter_map(|table| host.read_text(table, SOCKETS_LIMIT).ok());
-    let mut found: Vec<(u16, u64)> =
-        tables.flat_map(|table| table.lines().filter_map(listening).collect::<Vec<_>>()).filter(|(port, _)| ports.contains(port)).collect();
-    found.sort_unstable();
-    found.dedup_by_key(|(port, _)| *port);
-    found.into_iter().map(|(port, inode)| Listener { port, process: holder(host, inode) }).collect()
-}
-
-/// Port and inode of a row of `/proc/net/tcp` in the state LISTEN (0A).
-fn listening(row: &str) -> Option<(u16, u64)> {
-    let mut words = row.split_whitespace().skip(1);
-    let (_, port) = words.next()?.rsplit_once(':')?;
-    let state = words.nth(1)?;
-    (state == "0A").then_some((u16::from_str_radix(port, 16).ok()?, words.nth(5)?.parse().ok()?))
-}
-
-/// The process that has the socket open.
-fn holder(host: &Host, inode: u64) -> Option<(u32, String)> {
-    let socket = format!("socket:[{inode}]");
-    let pids = host.list("/proc").ok()??;
-    let holds = |pid: &u32| {
-        let dir = format!("/proc/{pid}/fd");
-        host.list(&dir).ok().flatten().is_some_and(|fds| fds.iter().any(|fd| host.link(&format!("{dir}/{fd}")).as_deref() == Some(&socket)))
-    };
-    let pid = pids.iter().filter_map(|name| name.parse().ok()).find(holds)?;
-    Some((pid, host.read_text(&format!("/proc/{pid}/comm"), 64).ok()?.trim_end().to_owned()))
-}
-
 fn api_servers(host: &Host, kubelet: &Kubelet) -> Vec<Sourced<String>> {
     let own = kubelet.kubeconfig.as_ref().map(|kubeconfig| kubeconfig.file.path.value.as_str());
     let mut found: Vec<Sourced<String>> = KUBECONFIGS.into_iter().filter(|path| Some(*path) != own).filter_map(|path| server(host, path)).collect();
@@ -193,30 +156,4 @@ fn manifest(host: &Host, path: &str) -> Option<Sourced<String>> {
     let (at, port) = flag("--secure-port=").unwrap_or((at, "6443"));
     let address = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
     Some(at.sourced(format!("https://{address}:{port}"))).filter(|server| endpoint(&server.value).is_ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_of_proc_net_tcp() {
-        let listen = "   0: 0100007F:2808 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 43690 1 0000000000000000 100 0 0 10 0";
-        assert_eq!(listening(listen), Some((10_248, 43_690)));
-        assert_eq!(listening(&listen.replace(" 0A ", " 01 ")), None, "a connection");
-        let six =
-            "   1: 00000000000000000000000000000000:280A 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 7 1 0";
-        assert_eq!(listening(six), Some((10_250, 7)));
-        assert_eq!(listening("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"), None);
-    }
-
-    #[test]
-    fn the_process_that_holds_a_socket_is_named() {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = socket.local_addr().unwrap().port();
-        let host = Host::open("/".as_ref()).unwrap();
-        let table = host.read_text("/proc/self/net/tcp", SOCKETS_LIMIT).unwrap();
-        let (_, inode) = table.lines().filter_map(listening).find(|(listening, _)| *listening == port).unwrap();
-        assert_eq!(holder(&host, inode).unwrap().0, std::process::id());
-    }
 }

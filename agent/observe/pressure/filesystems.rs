@@ -1,15 +1,14 @@
 //! What is free on a file system, asked where it can be abandoned.
 
 use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
-use nix::sys::statvfs::fstatvfs;
+use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use super::mounts::{self, Line};
 use crate::facts::Blind;
@@ -19,47 +18,93 @@ use crate::observe::host::Host;
 /// Longest wait for a file system. A dead NFS server or a stopped FUSE server never answers.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Knows which file systems hang. It has at most one thread waiting for each, however long that takes and however often it is asked.
+/// Has one thread for each place, which can hang there without anybody else; so there are never more, however long and however
+/// often it hangs.
 #[derive(Debug, Default)]
 pub(super) struct Filesystems {
-    hung: Mutex<HashMap<String, Receiver<Answer>>>,
+    workers: HashMap<Vec<String>, Worker>,
 }
 
-type Answer = Result<Filesystem, Blind>;
+type Answer = Result<Measured, Blind>;
+
+/// A file system as it was found.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Measured {
+    pub filesystem: Filesystem,
+    /// As seen from here, where it may be read-only though it is not on the node: what counts is that it changes.
+    pub read_only: bool,
+}
+
+#[derive(Debug)]
+struct Worker {
+    ask: SyncSender<()>,
+    answers: Receiver<Answer>,
+    /// It was asked, and has not answered yet.
+    hangs: bool,
+}
+
+impl Worker {
+    /// Ends when its `ask` is dropped, or once what it hangs on lets it go.
+    fn start(host: &Host, candidates: &[String]) -> Self {
+        let (ask, asked) = sync_channel(1);
+        let (send, answers) = sync_channel(1);
+        let (host, candidates) = (host.clone(), candidates.to_vec());
+        let work = move || {
+            while asked.recv().is_ok() && send.send(first(&host, &candidates)).is_ok() {}
+        };
+        // If no thread can be had, the sender is dropped with the closure, and that is the answer.
+        let _ = thread::Builder::new().name("statfs".to_owned()).stack_size(1 << 18).spawn(work);
+        Self { ask, answers, hangs: false }
+    }
+}
 
 impl Filesystems {
     /// Measures each of the places, all at the same time: of its candidates the first that exists. A place of none is unknown.
-    pub(super) fn measure<const N: usize>(&self, host: &Host, table: &[Line], places: [Vec<String>; N]) -> [Answer; N] {
+    pub(super) fn measure<const N: usize>(&mut self, host: &Host, table: &[Line], places: &[Vec<String>; N]) -> [Answer; N] {
+        // Places that are not asked for any more; one that hangs stays, so that it is not started again.
+        self.workers.retain(|candidates, worker| worker.hangs || places.contains(candidates));
         let deadline = Instant::now() + DEADLINE;
-        let started = places.map(|candidates| (self.start(host, &candidates), candidates));
-        started.map(|(answer, candidates)| self.finish(answer, deadline, table, &candidates))
+        let asked = places.each_ref().map(|candidates| self.start(host, candidates));
+        let mut answers: HashMap<&Vec<String>, Answer> = HashMap::new();
+        let mut asked = asked.into_iter();
+        for candidates in places {
+            let asked = asked.next().unwrap_or_default();
+            if !answers.contains_key(candidates) {
+                answers.insert(candidates, self.finish(asked, deadline, table, candidates));
+            }
+        }
+        places.each_ref().map(|candidates| answers.get(candidates).cloned().unwrap_or_else(|| Err(Blind::new("no path to measure"))))
     }
 
-    /// `None` while an earlier measurement of the same place still hangs.
-    fn start(&self, host: &Host, candidates: &[String]) -> Option<Receiver<Answer>> {
-        let key = candidates.first()?;
-        let mut hung = self.hung.lock().unwrap_or_else(PoisonError::into_inner);
-        match hung.get(key).map(Receiver::try_recv) {
-            Some(Err(TryRecvError::Empty)) => return None,
-            // What it brought in the end is as old as the hang.
-            _ => hung.remove(key),
-        };
-        let (send, receive) = sync_channel(1);
-        let (host, candidates) = (host.clone(), candidates.to_vec());
-        // If no thread can be had, the sender is dropped with the closure, and that is the answer.
-        let work = move || _ = send.send(first(&host, &candidates));
-        let _ = thread::Builder::new().name("statfs".to_owned()).stack_size(1 << 18).spawn(work);
-        Some(receive)
+    /// False while an earlier measurement of the same place still hangs.
+    fn start(&mut self, host: &Host, candidates: &[String]) -> bool {
+        if candidates.is_empty() {
+            return false;
+        }
+        let worker = self.workers.entry(candidates.to_vec()).or_insert_with(|| Worker::start(host, candidates));
+        if worker.hangs {
+            match worker.answers.try_recv() {
+                Err(TryRecvError::Empty) => return false,
+                // What it brought in the end is as old as the hang.
+                Ok(_) => worker.hangs = false,
+                Err(TryRecvError::Disconnected) => *worker = Worker::start(host, candidates),
+            }
+        }
+        let _ = worker.ask.try_send(());
+        true
     }
 
-    fn finish(&self, started: Option<Receiver<Answer>>, deadline: Instant, table: &[Line], candidates: &[String]) -> Answer {
+    fn finish(&mut self, asked: bool, deadline: Instant, table: &[Line], candidates: &[String]) -> Answer {
         let Some(path) = candidates.first() else { return Err(Blind::new("no path to measure")) };
-        let Some(receive) = started else { return Err(no_answer(table, path)) };
-        match receive.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(answer) => answer.and_then(|filesystem| mounted(filesystem, table, candidates)),
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => Err(Blind::new(format!("{path}: no thread could be started to measure it"))),
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
-                self.hung.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), receive);
+        let Some(worker) = self.workers.get_mut(candidates).filter(|_| asked) else { return Err(no_answer(table, path)) };
+        match worker.answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(answer) => answer.and_then(|measured| mounted(measured, table, candidates)),
+            Err(RecvTimeoutError::Disconnected) => {
+                self.workers.remove(candidates);
+                Err(Blind::new(format!("{path}: no thread could be started to measure it")))
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                worker.hangs = true;
                 Err(no_answer(table, path))
             }
         }
@@ -77,11 +122,14 @@ fn no_answer(table: &[Line], path: &str) -> Blind {
 
 /// With the mount point and the device of the whole file system. A directory above one that does not exist yet counts only
 /// where it surely is the node's.
-fn mounted(filesystem: Filesystem, table: &[Line], candidates: &[String]) -> Answer {
-    let line = mounts::of(table, &filesystem.path, filesystem.device);
-    match line {
-        Some(line) => Ok(Filesystem { mount_point: Some(line.mount_point.clone()), device: line.device, ..filesystem }),
-        None if candidates.contains(&filesystem.path) => Ok(filesystem),
+fn mounted(measured: Measured, table: &[Line], candidates: &[String]) -> Answer {
+    let filesystem = &measured.filesystem;
+    match mounts::of(table, &filesystem.path, filesystem.device) {
+        Some(line) => {
+            let filesystem = Filesystem { mount_point: Some(line.mount_point.clone()), device: line.device, ..measured.filesystem };
+            Ok(Measured { filesystem, ..measured })
+        }
+        None if candidates.contains(&filesystem.path) => Ok(measured),
         None => {
             Err(Blind::new(format!("{} does not exist here", candidates.join(" or "))).grant(format!("mount the node's {} below the root", filesystem.path)))
         }
@@ -101,7 +149,7 @@ fn first(host: &Host, candidates: &[String]) -> Answer {
 }
 
 /// What the kubelet sees of a file system (cadvisor fs/vfs/stats.go).
-fn statfs(host: &Host, path: &str) -> Result<Filesystem, (Errno, Blind)> {
+fn statfs(host: &Host, path: &str) -> Result<Measured, (Errno, Blind)> {
     let blind = |errno: Errno| (errno, Blind::new(format!("{path}: {}", errno.desc())).grant(format!("mount the node's {path} below the root")));
     let fd = host.open_at(path, OFlag::O_PATH).map_err(|errno| if host.is_live() { blind(errno) } else { (errno, elsewhere(host)) })?;
     let device = fstat(&fd).map_err(blind)?.st_dev;
@@ -110,7 +158,7 @@ fn statfs(host: &Host, path: &str) -> Result<Filesystem, (Errno, Blind)> {
     }
     let stat = fstatvfs(&fd).map_err(blind)?;
     let unit = stat.fragment_size();
-    Ok(Filesystem {
+    let filesystem = Filesystem {
         path: path.to_owned(),
         mount_point: None,
         available: stat.blocks_available().saturating_mul(unit),
@@ -118,7 +166,8 @@ fn statfs(host: &Host, path: &str) -> Result<Filesystem, (Errno, Blind)> {
         inodes_free: stat.files_free(),
         inodes: stat.files(),
         device,
-    })
+    };
+    Ok(Measured { filesystem, read_only: stat.flags().contains(FsFlags::ST_RDONLY) })
 }
 
 /// A tree that lies on this machine's disk says nothing of the node's.

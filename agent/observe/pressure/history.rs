@@ -1,6 +1,7 @@
 //! What the signals have been, in few numbers.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::facts::Timestamp;
@@ -18,7 +19,15 @@ pub(super) struct History {
     /// The point that is being measured.
     current: BTreeMap<&'static str, Vec<u64>>,
     since: Option<(Instant, SystemTime)>,
+    /// The least of each hour.
+    hours: VecDeque<Point>,
+    /// The points that the current hour has had.
+    in_hour: usize,
+    told: (Arc<Vec<Point>>, Arc<Vec<Point>>),
 }
+
+/// Points of an hour.
+const HOUR: usize = 12;
 
 impl History {
     /// Adds a measurement, made at that instant, which the node's clock calls `clock`.
@@ -47,14 +56,35 @@ impl History {
             samples.get(samples.len() / 2).copied()
         };
         let available = std::mem::take(&mut self.current).into_iter().filter_map(|(name, samples)| Some((name.to_owned(), median(samples)?)));
-        self.points.push_back(Point { at: Timestamp::from(clock), available: available.collect() });
+        let point = Point { at: Timestamp::from(clock), available: available.collect() };
+        self.count_in_hour(&point);
+        self.points.push_back(point);
         while self.points.len() > Point::MOST {
             self.points.pop_front();
         }
+        self.told = (Arc::new(self.points.iter().cloned().collect()), Arc::new(self.hours.iter().cloned().collect()));
     }
 
-    pub fn points(&self) -> Vec<Point> {
-        self.points.iter().cloned().collect()
+    fn count_in_hour(&mut self, point: &Point) {
+        let Some(hour) = self.hours.back_mut().filter(|_| self.in_hour < HOUR) else {
+            self.in_hour = 1;
+            self.hours.push_back(point.clone());
+            while self.hours.len() > Point::MOST_HOURS {
+                self.hours.pop_front();
+            }
+            return;
+        };
+        self.in_hour += 1;
+        hour.at = point.at;
+        for (name, available) in &point.available {
+            let least = hour.available.entry(name.clone()).or_insert(*available);
+            *least = (*least).min(*available);
+        }
+    }
+
+    /// The last hours in points, and the last days in hours.
+    pub fn told(&self) -> (Arc<Vec<Point>>, Arc<Vec<Point>>) {
+        self.told.clone()
     }
 }
 
@@ -76,11 +106,29 @@ mod tests {
             let available = if round % 30 == 7 { 0 } else { 10_000 - round };
             history.take(&signal(available), start + after, clock + after);
         }
-        let points = history.points();
+        let points = history.told().0;
         assert_eq!(points.len(), Point::MOST);
         assert!(points.iter().all(|point| point.available["nodefs.available"] > 9000));
         let apart: Vec<_> = points.windows(2).map(|pair| pair[1].at.seconds_since(pair[0].at)).collect();
         assert!(apart.iter().all(|seconds| *seconds == 300), "{apart:?}");
+    }
+
+    /// Four days, every 10 s: the days are kept in hours, each with its least, and no more than three of them.
+    #[test]
+    fn the_days_before_are_the_least_of_each_hour() {
+        let (start, clock) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_hours(1));
+        let mut history = History::default();
+        for round in 0..4 * 24 * 360_u64 {
+            let after = Duration::from_secs(round * 10);
+            history.take(&signal(1_000_000 - round % 8640), start + after, clock + after);
+        }
+        let hours = history.told().1;
+        assert_eq!(hours.len(), Point::MOST_HOURS);
+        let apart: Vec<_> = hours.windows(2).map(|pair| pair[1].at.seconds_since(pair[0].at)).collect();
+        assert!(apart.iter().rev().skip(1).all(|seconds| *seconds == 3600), "{apart:?}");
+        let least = hours.iter().map(|hour| hour.available["nodefs.available"]).min().unwrap();
+        assert!((1_000_000 - 8640..1_000_000 - 8600).contains(&least), "{least}");
+        assert_eq!(history.told().0.len(), Point::MOST);
     }
 
     #[test]
@@ -91,10 +139,10 @@ mod tests {
             for round in 0..100_u64 {
                 history.take(&signal(1), start + Duration::from_secs(round * 10), clock + Duration::from_secs(round * 10));
             }
-            assert_eq!(history.points().len(), 3);
+            assert_eq!(history.told().0.len(), 3);
             let set = if jump.is_zero() { clock - Duration::from_hours(1) } else { clock + jump };
             history.take(&signal(1), start + Duration::from_secs(1000), set);
-            assert!(history.points().is_empty());
+            assert!(history.told().0.is_empty() && history.told().1.is_empty());
         }
     }
 }

@@ -1,62 +1,216 @@
-//! The kubelet's eviction signals, from the same kernel files the kubelet reads.
+//! The kubelet's eviction signals, from the same kernel files the kubelet reads, and who fills what they are about.
 
+mod cgroups;
+mod crossed;
 mod filesystems;
 mod history;
+mod kept;
 mod kernel;
 mod mounts;
+mod names;
+mod places;
+mod processes;
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::fcntl::OFlag;
 
 use super::host::Host;
 use super::runtime::{self, Runtime};
-use crate::facts::pressure::{Memory, Pids};
-use crate::facts::{Blind, Kubelet, Observed, Pressure, Units};
-use filesystems::Filesystems;
+use crate::config;
+use crate::facts::pressure::{Signal, Stalls};
+use crate::facts::{Blind, Kubelet, Observed, Pressure, Timestamp, Units};
+use cgroups::Cgroups;
+use crossed::Thresholds;
+use filesystems::{Filesystems, Measured};
 use history::History;
+use kernel::Kernel;
+use mounts::Mounts;
+use places::{Places, Wanted};
+use processes::Processes;
 
 const PROC_FILE_LIMIT: u64 = 1 << 20;
 /// Where the kubelet keeps container logs (`pkg/kubelet/apis/config/v1beta1/defaults.go` `DefaultPodLogsDir`).
 const POD_LOGS: &str = "/var/log/pods";
+/// What changes rarely is read so often: the runtime's configuration, whose namespaces these are, files opened anew.
+const SLOWLY: Duration = Duration::from_mins(5);
+/// Percent of ten seconds in which all work waited for the disks, from which nobody else is to use them.
+const STALLED: f32 = 20.0;
 
 /// What is remembered from one measurement to the next.
 #[derive(Debug, Default)]
 pub struct Probe {
+    settings: config::Pressure,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    slow: Option<Slow>,
+    kernel: Option<Kernel>,
+    mounts: Mounts,
     filesystems: Filesystems,
-    history: Mutex<History>,
+    /// Whether each file system was read-only, as seen from here.
+    read_only: Vec<Option<bool>>,
+    history: History,
+    thresholds: Thresholds,
+    processes: Processes,
+    cgroups: Cgroups,
+    places: Places,
+}
+
+/// What is read rarely, when, and for which kubelet.
+#[derive(Debug)]
+struct Slow {
+    read: Instant,
+    root_dir: String,
+    endpoint: Option<String>,
+    images: Vec<String>,
+    containers: Option<String>,
+}
+
+impl Probe {
+    #[must_use]
+    pub fn new(settings: config::Pressure) -> Self {
+        Self { settings, state: Mutex::default() }
+    }
+}
+
+/// The node's table of mounts, to wait for a change (proc_pid_mountinfo(5): POLLPRI).
+#[must_use]
+pub fn mount_events(host: &Host) -> Option<OwnedFd> {
+    host.open_at(mounts::TABLE, OFlag::O_RDONLY).ok()
 }
 
 /// Measures every signal. The file systems are those of the kubelet's root directory and of the runtime's.
 /// Blocks for at most 2 s, once, when a file system stops answering; what hangs is kept track of in `probe`.
 #[must_use]
 pub fn observe(host: &Host, kubelet: &Kubelet, units: &Observed<Units>, probe: &Probe) -> Pressure {
-    let Runtime { image_dirs, container_dir, .. } = runtime::observe(host, Some(kubelet), units);
-    let nodefs = kubelet.root_dir.value.as_str();
-    let table = not_running(host).and_then(|()| mounts::read(host));
-    let known = table.as_deref().unwrap_or_default();
-    let images: Vec<_> = image_dirs.iter().map(|dir| dir.value.clone()).collect();
-    let split = container_dir.is_some();
-    let containers = container_dir.map_or_else(Vec::new, |dir| vec![dir.value]);
-    let [nodefs, imagefs, containerfs] = probe.filesystems.measure(host, known, [vec![nodefs.to_owned()], images, containers]);
-    let written = [&nodefs, &imagefs, &containerfs].into_iter().flatten().map(|filesystem| (filesystem.path.as_str(), Some(filesystem.device)));
-    let written: Vec<_> = written.chain([(POD_LOGS, None)]).collect();
-    let mut pressure = Pressure {
-        memory: memory(host).into(),
-        mounts: table.as_ref().map(|table| mounts::holding(table, &written)).map_err(Clone::clone).into(),
-        nodefs: nodefs.into(),
-        imagefs: imagefs.into(),
-        containerfs: split.then(|| containerfs.into()),
-        pids: pids(host, kubelet).into(),
-        stalls: kernel::stalls(host).into(),
-        file_handles: kernel::file_handles(host).into(),
-        conntrack: kernel::conntrack(host).into(),
-        ipv4_forwarding: kernel::ipv4_forwarding(host).into(),
-        history: Vec::new(),
-    };
-    let mut history = probe.history.lock().unwrap_or_else(PoisonError::into_inner);
-    history.take(&pressure.signals(), Instant::now(), SystemTime::now());
-    pressure.history = history.points();
+    let mut state = probe.state.lock().unwrap_or_else(PoisonError::into_inner);
+    let (now, clock) = (Instant::now(), SystemTime::now());
+    state.read_slowly(host, kubelet, units, now);
+    let mut pressure = state.signals(host, kubelet, clock);
+    state.history.take(&pressure.signals(), now, clock);
+    (pressure.history, pressure.hours) = state.history.told();
+    pressure.crossed = state.thresholds.take(&pressure, kubelet, now, Timestamp::from(clock));
+    if host.is_live() {
+        state.look_for_culprits(host, kubelet, &probe.settings, &mut pressure, now);
+    }
     pressure
+}
+
+impl State {
+    fn read_slowly(&mut self, host: &Host, kubelet: &Kubelet, units: &Observed<Units>, now: Instant) {
+        let endpoint = kubelet.container_runtime_endpoint.as_ref().map(|endpoint| endpoint.value.clone());
+        let same = |slow: &Slow| slow.root_dir == kubelet.root_dir.value && slow.endpoint == endpoint;
+        if self.slow.as_ref().is_some_and(|slow| same(slow) && now.saturating_duration_since(slow.read) < SLOWLY) {
+            return;
+        }
+        let Runtime { image_dirs, container_dir, .. } = runtime::observe(host, Some(kubelet), units);
+        let kernel = Kernel::new(host);
+        self.kernel = Some(match self.kernel.take() {
+            Some(older) => kernel.after(older),
+            None => kernel,
+        });
+        self.mounts = Mounts::default();
+        self.slow = Some(Slow {
+            read: now,
+            root_dir: kubelet.root_dir.value.clone(),
+            endpoint,
+            images: image_dirs.into_iter().map(|dir| dir.value).collect(),
+            containers: container_dir.map(|dir| dir.value),
+        });
+    }
+
+    fn signals(&mut self, host: &Host, kubelet: &Kubelet, clock: SystemTime) -> Pressure {
+        let table = not_running(host).and_then(|()| self.mounts.read(host));
+        let known = table.as_deref().map(Vec::as_slice).unwrap_or_default();
+        let (images, containers) = self.slow.as_ref().map(|slow| (slow.images.clone(), slow.containers.clone())).unwrap_or_default();
+        let split = containers.is_some();
+        let measured = self.filesystems.measure(host, known, &[vec![kubelet.root_dir.value.clone()], images, containers.into_iter().collect()]);
+        // Made read-only by the kernel after an error, which is no event: the table is read again.
+        let read_only: Vec<_> = measured.iter().map(|answer| answer.as_ref().ok().map(|measured| measured.read_only)).collect();
+        let table = if read_only == std::mem::replace(&mut self.read_only, read_only.clone()) {
+            table
+        } else {
+            self.mounts.forget();
+            not_running(host).and_then(|()| self.mounts.read(host))
+        };
+        let written = measured.iter().flatten().map(|Measured { filesystem, .. }| (filesystem.path.as_str(), Some(filesystem.device)));
+        let written: Vec<_> = written.chain([(POD_LOGS, None)]).collect();
+        let mounts = table.as_ref().map(|table| mounts::holding(table, &written)).map_err(Clone::clone).into();
+        let [nodefs, imagefs, containerfs] = measured.map(|answer| answer.map(|measured| measured.filesystem));
+        let kernel = self.kernel.get_or_insert_with(|| Kernel::new(host));
+        let v1 = kernel.v1();
+        let pids = kernel.pids(host, kubelet);
+        let processes = match &pids {
+            Ok(pids) => self.processes.look(host, pids.threads, Instant::now()),
+            // The number of threads only tells when to look.
+            Err(_) => self.processes.look(host, 0, Instant::now()),
+        };
+        let (zombies, inotify) = processes.map_or_else(|blind| (Err(blind), None), |(zombies, inotify)| (Ok(zombies), inotify));
+        let cgroups = &mut self.cgroups;
+        let oom = kernel.oom(host, Timestamp::from(clock), || cgroups.killed(host, v1));
+        Pressure {
+            memory: kernel.memory(host).into(),
+            mounts,
+            nodefs: nodefs.into(),
+            imagefs: imagefs.into(),
+            containerfs: split.then(|| containerfs.into()),
+            pids: pids.into(),
+            stalls: kernel.stalls(host).into(),
+            file_handles: kernel.file_handles(host).into(),
+            conntrack: kernel.conntrack(host).into(),
+            ipv4_forwarding: kernel.ipv4_forwarding(host).into(),
+            ipv6_forwarding: kernel.ipv6_forwarding(host).into(),
+            oom: oom.into(),
+            zombies: zombies.into(),
+            inotify,
+            memory_holders: Vec::new(),
+            places: Arc::default(),
+            crossed: Vec::new(),
+            history: Arc::default(),
+            hours: Arc::default(),
+        }
+    }
+
+    fn look_for_culprits(&mut self, host: &Host, kubelet: &Kubelet, settings: &config::Pressure, pressure: &mut Pressure, now: Instant) {
+        let kernel = self.kernel.get_or_insert_with(|| Kernel::new(host));
+        if kernel.sees_root_cgroup() {
+            pressure.memory_holders = self.cgroups.memory(host, kernel.v1(), now);
+        }
+        let Ok(table) = self.mounts.read(host) else { return };
+        let filesystems = [pressure.nodefs.known(), pressure.imagefs.known(), pressure.containerfs.as_ref().and_then(Observed::known)];
+        let wanted = Wanted {
+            root_dir: pressure.nodefs.known().map(|_| kubelet.root_dir.value.as_str()),
+            images: pressure.imagefs.known().map(|imagefs| imagefs.path.as_str()),
+            filesystems: filesystems.into_iter().flatten().collect(),
+            table: &table,
+            urgent: pressure.signals().iter().any(|signal| is_urgent(signal, pressure, kubelet)),
+            stalled: pressure.stalls.known().is_some_and(are_disks_stalled),
+        };
+        let places = self.places.look(host, settings.places, &wanted, now);
+        pressure.places = places;
+    }
+}
+
+/// All work waits for the disks.
+fn are_disks_stalled(stalls: &Stalls) -> bool {
+    stalls.io.is_some_and(|io| io.full_avg10 >= STALLED)
+}
+
+/// A disk is under twice its threshold, or has lost a hundredth of its size in the last points.
+fn is_urgent(signal: &Signal, pressure: &Pressure, kubelet: &Kubelet) -> bool {
+    if !signal.name.contains("fs.") {
+        return false;
+    }
+    let limit = pressure.hard(signal, kubelet).map_or(signal.capacity / 20, |(_, limit)| limit);
+    let soft = pressure.soft(signal, kubelet).map_or(0, |(_, limit)| limit);
+    let before = pressure.history.iter().rev().take(6).filter_map(|point| point.available.get(signal.name)).max();
+    let lost = before.map_or(0, |before| before.saturating_sub(signal.available));
+    signal.available < limit.max(soft).saturating_mul(2).min(limit.max(soft).saturating_add(signal.capacity / 20)) || lost > signal.capacity / 100
 }
 
 /// One reason for all that only a running node tells, so that it is told once.
@@ -71,65 +225,10 @@ fn text(host: &Host, path: &str) -> Result<String, Blind> {
     host.read_text(path, PROC_FILE_LIMIT).map_err(|error| Blind::new(format!("{path}: {error}")).grant("mount the node's /proc and /sys below the root"))
 }
 
-/// capacity − (usage − inactive file cache) of the root cgroup (cadvisor `setMemoryStats`; opencontainers/cgroups `rootStatsFromMeminfo`).
-fn memory(host: &Host) -> Result<Memory, Blind> {
-    not_running(host)?;
-    let meminfo = text(host, "/proc/meminfo")?;
-    let capacity = field(&meminfo, "MemTotal:").ok_or_else(|| Blind::new("/proc/meminfo has no MemTotal"))?.saturating_mul(1024);
-    let v1 = "/sys/fs/cgroup/memory/memory.usage_in_bytes";
-    let (usage, inactive, source) = if host.exists(v1)? {
-        // The kernel shows release_agent in a hierarchy's root only (cgroup-v1.c `CFTYPE_ONLY_ON_ROOT`).
-        root_cgroup(host.exists("/sys/fs/cgroup/memory/release_agent")?)?;
-        let usage = text(host, v1)?.trim().parse().map_err(|_| Blind::new(format!("{v1} holds no number")))?;
-        (usage, field(&text(host, "/sys/fs/cgroup/memory/memory.stat")?, "total_inactive_file"), v1)
-    } else {
-        // And cgroup.type everywhere but there (cgroup.c `CFTYPE_NOT_ON_ROOT`), also when a cgroup namespace calls it the root.
-        root_cgroup(!host.exists("/sys/fs/cgroup/cgroup.type")?)?;
-        let path = "/sys/fs/cgroup/memory.stat";
-        let stat = text(host, path)?;
-        let sum = field(&stat, "anon").zip(field(&stat, "file")).map(|(anon, file)| anon.saturating_add(file));
-        (sum.ok_or_else(|| Blind::new(format!("{path} has no anon and file")))?, field(&stat, "inactive_file"), path)
-    };
-    Ok(Memory { capacity, working_set: usage.saturating_sub(inactive.unwrap_or(0)), source: source.to_owned() })
-}
-
-/// A container's own cgroup would pass for an almost idle node.
-fn root_cgroup(is_root: bool) -> Result<(), Blind> {
-    if is_root {
-        return Ok(());
-    }
-    Err(Blind::new("/sys/fs/cgroup is not the node's root cgroup but that of a container").grant("mount the node's /sys/fs/cgroup below the root"))
-}
-
 /// The number after `name` on the line that begins with it.
 fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let mut words = line.split_whitespace();
         (words.next() == Some(name)).then(|| words.next()?.parse().ok()).flatten()
     })
-}
-
-/// As `pkg/kubelet/stats/pidlimit/pidlimit_linux.go`.
-fn pids(host: &Host, kubelet: &Kubelet) -> Result<Pids, Blind> {
-    not_running(host)?;
-    if kubelet.eviction_threshold("pid.available").is_some() {
-        own_pid_namespace(host)?;
-    }
-    let number = |path: &str| text(host, path)?.trim().parse::<u64>().map_err(|_| Blind::new(format!("{path} holds no number")));
-    let limit = number("/proc/sys/kernel/pid_max")?.min(number("/proc/sys/kernel/threads-max")?);
-    let loadavg = text(host, "/proc/loadavg")?;
-    let threads = loadavg.split_whitespace().nth(3).and_then(|tasks| tasks.split_once('/')?.1.parse().ok());
-    Ok(Pids { limit, threads: threads.ok_or_else(|| Blind::new("/proc/loadavg has no count of threads"))? })
-}
-
-/// Since Linux 6.14 kernel.pid_max belongs to the reader's PID namespace, whichever /proc it is read through
-/// (kernel/pid.c `pid_table_root_lookup`): a pod without hostPID reads its own. /proc tells which namespace is whose by our number in it.
-fn own_pid_namespace(host: &Host) -> Result<(), Blind> {
-    let release = text(host, "/proc/sys/kernel/osrelease")?;
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
-    let per_namespace = (numbers.next(), numbers.next()) >= (Some(6), Some(14));
-    if !per_namespace || host.link("/proc/self").is_none_or(|number| number == std::process::id().to_string()) {
-        return Ok(());
-    }
-    Err(Blind::new("kernel.pid_max is that of this container's PID namespace, not the node's (Linux 6.14 and later)").grant("hostPID: true"))
 }

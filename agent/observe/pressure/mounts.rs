@@ -1,12 +1,17 @@
 //! The node's mounts, as its first process sees them: ours may be read-only where the node's are not.
 
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::makedev;
 
+use super::kept::Kept;
 use crate::facts::Blind;
 use crate::facts::pressure::Mount;
 use crate::observe::host::Host;
 
-const TABLE: &str = "/proc/1/mountinfo";
+pub(super) const TABLE: &str = "/proc/1/mountinfo";
 /// A node of 250 pods has some 250 KB of mounts.
 const LIMIT: u64 = 8 << 20;
 
@@ -17,19 +22,54 @@ pub(super) struct Line {
     pub device: u64,
     pub fs_type: String,
     pub source: String,
+    /// Of an overlay: where what is written into it goes.
+    pub upper: Option<String>,
     read_only_mount: bool,
     read_only_filesystem: bool,
 }
 
-/// The whole table.
-///
-/// # Errors
-/// Blind, where the node's first process is hidden.
-pub(super) fn read(host: &Host) -> Result<Vec<Line>, Blind> {
-    let text = host
-        .read_text(TABLE, LIMIT)
-        .map_err(|error| Blind::new(format!("{TABLE}: {error}")).grant("mount the node's /proc below the root, without hidepid="))?;
-    Ok(text.lines().filter_map(parse).collect())
+/// The whole table, read again only when the kernel says that it has changed: a node of 250 pods has thousands of lines.
+#[derive(Debug)]
+pub(super) struct Mounts {
+    kept: Kept,
+    lines: Option<Arc<Vec<Line>>>,
+}
+
+impl Default for Mounts {
+    fn default() -> Self {
+        Self { kept: Kept::new(TABLE), lines: None }
+    }
+}
+
+impl Mounts {
+    /// The table as it is.
+    ///
+    /// # Errors
+    /// Blind, where the node's first process is hidden.
+    pub fn read(&mut self, host: &Host) -> Result<Arc<Vec<Line>>, Blind> {
+        // The event is taken before the table is read: a change in between is seen the next time.
+        if let Some(lines) = self.lines.as_ref().filter(|_| !self.has_changed()) {
+            return Ok(Arc::clone(lines));
+        }
+        self.lines = None;
+        let text = self.kept.text(host, LIMIT);
+        let text = text.map_err(|error| Blind::new(format!("{TABLE}: {error}")).grant("mount the node's /proc below the root, without hidepid="))?;
+        let lines = Arc::new(text.lines().filter_map(parse).collect());
+        self.lines = Some(Arc::clone(&lines));
+        Ok(lines)
+    }
+
+    /// It is read anew the next time: a file system that the kernel has made read-only after an error is no event.
+    pub fn forget(&mut self) {
+        self.lines = None;
+    }
+
+    /// Since it was last asked (proc_pid_mountinfo(5): POLLERR and POLLPRI).
+    fn has_changed(&self) -> bool {
+        let Some(file) = self.kept.file() else { return true };
+        let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLPRI)];
+        !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
+    }
 }
 
 /// `36 35 8:1 / /mnt rw,noatime master:1 - ext4 /dev/sda1 rw,errors=continue`
@@ -39,14 +79,17 @@ fn parse(line: &str) -> Option<Line> {
     let mut filesystem = filesystem.split(' ');
     let (major, minor) = mount.get(2)?.split_once(':')?;
     let (fs_type, source) = (filesystem.next()?, filesystem.next()?);
-    let is_read_only = |options: &str| options.split(',').any(|option| option == "ro");
+    // Since Linux 6.15 ext4 says emergency_ro where it has made itself read-only after an error (fs/ext4/super.c).
+    let is_read_only = |options: &str| options.split(',').any(|option| option == "ro" || option == "emergency_ro");
+    let options = filesystem.next()?;
     Some(Line {
         mount_point: unescape(mount.get(4)?),
         device: makedev(major.parse().ok()?, minor.parse().ok()?),
         fs_type: fs_type.to_owned(),
         source: unescape(source),
         read_only_mount: is_read_only(mount.get(5)?),
-        read_only_filesystem: is_read_only(filesystem.next()?),
+        upper: options.split(',').find_map(|option| option.strip_prefix("upperdir=")).map(unescape),
+        read_only_filesystem: is_read_only(options),
     })
 }
 
@@ -109,6 +152,8 @@ mod tests {
 32 30 8:4 / /var/lib/kubelet rw,relatime - xfs /dev/sda4 ro
 33 22 0:40 /@home /home rw - btrfs /dev/sdb ro,subvol=/@home
 34 22 8:5 / /mnt/a\\040b rw shared:9 master:2 propagate_from:3 - nfs4 server:/export\\134x rw
+35 22 0:50 / /run/containerd/x/rootfs rw - overlay overlay rw,lowerdir=/a:/b,upperdir=/var/lib/containerd/7/fs,workdir=/var/lib/containerd/7/work
+36 22 8:6 / /data rw - ext4 /dev/sdc rw,emergency_ro
 broken line
 ";
 
@@ -122,7 +167,7 @@ broken line
 
     #[test]
     fn a_path_lies_on_the_longest_mount_point_above_it() {
-        assert_eq!(table().len(), 7);
+        assert_eq!(table().len(), 9);
         for (path, mount_point) in
             [("/", "/"), ("/etc/x", "/"), ("/var", "/var"), ("/variable", "/"), ("/var/lib/kubelet/pods", "/var/lib/kubelet"), ("/mnt/a b/c", "/mnt/a b")]
         {
@@ -148,5 +193,12 @@ broken line
         let told: Vec<_> =
             mounts.iter().map(|mount| (mount.mount_point.as_str(), mount.holds.len(), mount.read_only_mount, mount.read_only_filesystem)).collect();
         assert_eq!(told, [("/var/lib/kubelet", 1, false, true), ("/var", 2, false, false), ("/", 1, false, false)]);
+        assert!(covering(&table, "/data").unwrap().read_only_filesystem, "ext4 since Linux 6.15");
+    }
+
+    #[test]
+    fn an_overlay_tells_where_it_is_written() {
+        let uppers: Vec<_> = table().into_iter().filter_map(|line| line.upper).collect();
+        assert_eq!(uppers, ["/var/lib/containerd/7/fs"]);
     }
 }

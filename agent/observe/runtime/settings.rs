@@ -21,13 +21,14 @@ pub(super) fn trim(path: &str) -> String {
     }
 }
 
-/// TOML files laid over each other: the last one that sets a key wins. containerd 2 merges its imports so; containerd 1
-/// replaced whole plugin sections, which gives the same unless an import repeats a section without the key.
+/// TOML files laid over each other: the last one that sets a key wins.
 #[derive(Debug, Default)]
 pub(super) struct Settings {
     pub files: Vec<File>,
     /// The main file's `version`; containerd refuses imports of a higher one.
     pub version: u64,
+    /// containerd's generation, 1 or 2, where anything tells it.
+    pub generation: Option<u8>,
     values: BTreeMap<Vec<String>, (Leaf, String)>,
 }
 
@@ -37,32 +38,157 @@ enum Leaf {
     Number(u64),
     Bool(bool),
     List(Vec<String>),
+    Other(&'static str),
 }
 
+/// The newest version of containerd's configuration (2.3; `cmd/containerd/server/config/config.go`).
+const NEWEST: u64 = 4;
+/// containerd makes it from 2.0 on, below its root; 1.x makes the other.
+const GENERATION_2: &str = "io.containerd.sandbox.controller.v1.shim";
+const GENERATION_1: &str = "io.containerd.runtime.v1.linux";
+
+/// Keys of containerd's that have one type only; the last part of their path, in a table whose path ends so.
+const TYPES: [(&[&str], &str); 10] = [
+    (&["root"], "a string"),
+    (&["state"], "a string"),
+    (&["version"], "a number"),
+    (&["cni", "bin_dir"], "a string"),
+    (&["cni", "bin_dirs"], "a list"),
+    (&["cni", "conf_dir"], "a string"),
+    (&["cni", "max_conf_num"], "a number"),
+    (&["sandbox_image"], "a string"),
+    (&["pinned_images", "sandbox"], "a string"),
+    (&["options", "SystemdCgroup"], "true or false"),
+];
+
 impl Settings {
-    /// The file and its `imports`, which may import in turn; a file is read once.
-    pub fn containerd(host: &Host, path: Sourced<String>) -> Self {
-        let mut settings = Self::default();
+    /// The file and its `imports`, which may import in turn; a file is read once. `root` is where containerd keeps its data.
+    pub fn containerd(host: &Host, path: Sourced<String>, root: &str) -> Self {
+        let mut settings = Self { generation: generation(host, root), ..Self::default() };
         let mut pending = vec![path];
         while let Some(path) = (!pending.is_empty()).then(|| pending.remove(0)) {
             if settings.files.len() >= MOST || settings.files.iter().any(|file| file.path.value == path.value) {
                 continue;
             }
-            let parent = path.value.clone();
+            let (parent, before) = (path.value.clone(), settings.list(&["disabled_plugins"]));
             settings.values.remove(["imports".to_owned()].as_slice());
-            settings.read(host, path);
-            if settings.files.len() == 1 {
-                settings.version = settings.number(&["version"]).map_or(1, |version| version.value);
+            let mut own = Self { version: settings.version, generation: settings.generation, ..Self::default() };
+            own.read(host, path);
+            own.judge(settings.files.is_empty());
+            if settings.files.is_empty() {
+                settings.version = own.number(&["version"]).map_or(1, |version| version.value);
+                settings.generation = if settings.version >= 3 { Some(2) } else { settings.generation };
+            }
+            settings.merge(own);
+            if let Some(before) = before {
+                settings.append("disabled_plugins", &before);
             }
             for import in settings.list(&["imports"]).unwrap_or_default() {
                 let path = clean(&kubeconfig::beside(&parent, &import.value));
+                if !path.contains('*') && host.exists(&path) == Ok(false) {
+                    settings.add_fault(&import.source, format!("imports {path}, which does not exist"));
+                    continue;
+                }
                 pending.extend(glob(host, &path).into_iter().map(|path| Sourced::new(path, import.source.clone())));
             }
         }
         settings
     }
 
-    /// Lays a file over what was read before. One that is not there is left out, as the runtimes do.
+    /// containerd 2 merges a file key by key (`mergeConfig`), after it has brought it to the main file's version; containerd 1
+    /// replaced whole plugins' sections.
+    fn merge(&mut self, mut own: Self) {
+        let older = own.number(&["version"]).map_or(1, |version| version.value) < 3 && self.version >= 3;
+        for (mut path, value) in std::mem::take(&mut own.values) {
+            if let Some(plugin) = path.get_mut(1).filter(|plugin| older && *plugin == "io.containerd.grpc.v1.cri") {
+                "io.containerd.cri.v1.runtime".clone_into(plugin);
+            }
+            own.values.insert(path, value);
+        }
+        if self.generation == Some(1) {
+            let replaced: Vec<Vec<String>> = own
+                .values
+                .keys()
+                .filter_map(|path| path.get(..2))
+                .filter(|path| path.first().is_some_and(|first| first == "plugins"))
+                .map(<[_]>::to_vec)
+                .collect();
+            self.values.retain(|path, _| !path.get(..2).is_some_and(|section| replaced.iter().any(|replaced| replaced == section)));
+        }
+        own.values.remove(["version".to_owned()].as_slice());
+        self.values.append(&mut own.values);
+        self.files.append(&mut own.files);
+    }
+
+    /// At `/etc/containerd/config.toml:3`.
+    fn add_fault(&mut self, place: &str, message: String) {
+        let Some((path, line)) = place.rsplit_once(':') else { return };
+        let fault = Fault { message, line: line.parse().ok(), column: None };
+        match self.files.iter_mut().find(|file| file.path.value == path).map(|file| &mut file.state) {
+            Some(FileState::Invalid(faults)) => {
+                faults.push(fault);
+                faults.sort_by_key(|fault| fault.line);
+            }
+            Some(state) => *state = FileState::Invalid(vec![fault]),
+            None => {}
+        }
+    }
+
+    /// Lists are added to, not replaced.
+    fn append(&mut self, key: &str, before: &[Sourced<String>]) {
+        let path = vec![key.to_owned()];
+        let source = before.first().map(|item| item.source.clone()).unwrap_or_default();
+        let (leaf, _) = self.values.entry(path).or_insert_with(|| (Leaf::List(Vec::new()), source));
+        if let Leaf::List(list) = leaf {
+            let more: Vec<String> = before.iter().map(|item| item.value.clone()).filter(|item| !list.contains(item)).collect();
+            list.extend(more);
+        }
+    }
+
+    /// What containerd refuses to start with, beside what is no TOML. Tried with 1.7.24 and 2.1.9.
+    fn judge(&mut self, main: bool) {
+        let Some(file) = self.files.first() else { return };
+        if file.state != FileState::Valid {
+            return;
+        }
+        let mut faults: Vec<(String, String)> = Vec::new();
+        let mut fault = |source: &str, message: String| faults.push((source.to_owned(), message));
+        let version = self.number(&["version"]);
+        let newest = if self.generation == Some(1) { 2 } else { NEWEST };
+        match &version {
+            Some(version) if version.value > newest => {
+                fault(&version.source, format!("version {} is newer than this containerd knows, {newest} at most", version.value));
+            }
+            Some(version) if !main && version.value > self.version && self.generation == Some(2) => {
+                fault(&version.source, format!("version {} is higher than that of the file that imports it, {}", version.value, self.version));
+            }
+            _ => {}
+        }
+        if version.as_ref().is_some_and(|version| version.value >= 2) {
+            for key in ["disabled_plugins", "required_plugins"] {
+                for plugin in self.list(&[key]).unwrap_or_default().into_iter().filter(|plugin| !plugin.value.contains('.')) {
+                    fault(
+                        &plugin.source,
+                        format!("{key} names {:?}: from version 2 on a plugin has its long name, as io.containerd.grpc.v1.cri", plugin.value),
+                    );
+                }
+            }
+        }
+        for (path, (leaf, source)) in &self.values {
+            let typed = TYPES.iter().find(|(tail, _)| {
+                path.ends_with(&tail.iter().map(|&part| part.to_owned()).collect::<Vec<_>>())
+                    && (tail.len() > 1 || path.len() == 1 || tail == &["sandbox_image"])
+            });
+            if let Some((tail, expected)) = typed.filter(|(_, expected)| *expected != leaf.kind()) {
+                fault(source, format!("{} is {}, where {expected} is expected", tail.last().unwrap_or(&""), leaf.kind()));
+            }
+        }
+        for (source, message) in faults {
+            self.add_fault(&source, message);
+        }
+    }
+
+    /// Lays a file over what was read before. One that is not there is left out.
     pub fn read(&mut self, host: &Host, path: Sourced<String>) {
         let state = match host.read_text(&path.value, LIMIT) {
             Ok(text) => match DeTable::parse(&text) {
@@ -145,8 +271,27 @@ fn leaf(value: &DeValue) -> Option<Leaf> {
         DeValue::Integer(number) => Leaf::Number(u64::from_str_radix(number.as_str(), number.radix()).ok()?),
         DeValue::Boolean(truth) => Leaf::Bool(*truth),
         DeValue::Array(items) => Leaf::List(items.iter().filter_map(|item| item.get_ref().as_str().map(str::to_owned)).collect()),
-        _ => return None,
+        DeValue::Float(_) => Leaf::Other("a number with a fraction"),
+        DeValue::Datetime(_) => Leaf::Other("a date"),
+        DeValue::Table(_) => Leaf::Other("a table"),
     })
+}
+
+impl Leaf {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a string",
+            Self::Number(_) => "a number",
+            Self::Bool(_) => "true or false",
+            Self::List(_) => "a list",
+            Self::Other(kind) => kind,
+        }
+    }
+}
+
+fn generation(host: &Host, root: &str) -> Option<u8> {
+    let made = |name: &str| host.exists(&format!("{root}/{name}")).unwrap_or(false);
+    if made(GENERATION_2) { Some(2) } else { made(GENERATION_1).then_some(1) }
 }
 
 /// Line and column of a byte, from 1.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::config::Config;
 use crate::facts::runtime::Reply;
 use crate::facts::{Cni, Domain, Facts, Observed, Runtime, Sourced};
 use crate::observe::board::Board;
+use crate::observe::cri;
 use crate::observe::files_watch::FilesWatch;
 use crate::observe::host::Host;
 use crate::observe::look::Look;
@@ -38,12 +40,13 @@ pub async fn watch(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) -> I
     loop {
         let before = board.read(Told::by);
         let start = Instant::now();
-        let (at, kubelet, units) = (Arc::clone(&host), board.read(|facts| facts.kubelet.known().cloned()), board.read(|facts| facts.units.clone()));
-        let configured = look.at(move || super::observe(&at, kubelet.as_ref(), &units)).await;
+        let (kubelet, units) = board.read(|facts| (facts.kubelet.known().cloned(), facts.units.clone()));
+        let (at, of) = (Arc::clone(&host), units.clone());
+        let configured = look.at(move || super::observe(&at, kubelet.as_ref(), &of)).await;
         // The watch stands before it is asked: a change in between is not lost.
         let changes = configured.as_ref().ok().and_then(|configured| FilesWatch::new(&host, &directories(configured)).ok());
         let runtime = match configured {
-            Ok(configured) => Observed::Known(super::ask(&host, &config, configured).await),
+            Ok(configured) => Observed::Known(super::ask(&host, &config, &units, configured).await),
             Err(blind) => Observed::Unknown(blind),
         };
         let pause = match runtime.known() {
@@ -52,14 +55,34 @@ pub async fn watch(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) -> I
             _ => again.min(LAST_AGAIN),
         };
         again = if pause == PAUSE { FIRST_AGAIN } else { again * 2 };
+        let known = runtime.known().cloned();
         board.put(Domain::Runtime, start.elapsed(), |facts| facts.runtime = runtime);
         tokio::select! {
             () = changed(changes.as_ref()) => {}
             () = told_otherwise(&board, &before) => again = FIRST_AGAIN,
-            () = sleep(pause) => continue,
+            () = otherwise(&host, &board, known.as_ref(), pause) => continue,
         }
         sleep(BURST).await;
     }
+}
+
+/// Returns when it is time for all questions again: after the pause, or while all is well once the status is another.
+async fn otherwise(host: &Host, board: &Board, known: Option<&Runtime>, pause: Duration) {
+    let answered = known.filter(|runtime| is_well(runtime)).and_then(|runtime| runtime.socket().zip(runtime.answer()));
+    loop {
+        sleep(jittered(pause)).await;
+        let start = Instant::now();
+        match answered {
+            Some((socket, answer)) if cri::conditions(host, socket).await.as_ref() == Ok(&answer.conditions) => board.confirm(Domain::Runtime, start.elapsed()),
+            _ => return,
+        }
+    }
+}
+
+/// A tenth more or less, so that many agents do not ask together.
+fn jittered(pause: Duration) -> Duration {
+    let share = u32::try_from(RandomState::new().hash_one(0_u8) % 21).unwrap_or(10);
+    pause * (90 + share) / 100
 }
 
 /// What others learned that makes a new question worth while.

@@ -20,6 +20,7 @@ use crate::facts::{Blind, Units};
 use dial::Way;
 pub use files::from_files;
 use session::{Bars, End, Session, Watches};
+pub(super) use watch::jittered;
 pub use watch::watch;
 
 pub(super) use crate::facts::units::KNOWN;

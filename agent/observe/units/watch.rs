@@ -227,7 +227,7 @@ fn unit_directories(units: &Units) -> BTreeSet<String> {
 }
 
 /// Ten percent more or less, so that ten thousand agents do not ask together.
-fn jittered(interval: Duration) -> Duration {
+pub(in crate::observe) fn jittered(interval: Duration) -> Duration {
     let random = RandomState::new().hash_one(0_u8);
     let share = u32::try_from(random % 200).unwrap_or(100);
     interval * (900 + share) / 1000

@@ -1,0 +1,67 @@
+use std::time::Duration;
+
+use super::health;
+use super::kubelet::quote;
+use crate::config::Config;
+use crate::facts::kubelet::endpoint;
+use crate::facts::{Blind, Domain, Facts};
+use crate::finding::{Check, Component, Finding, Severity};
+
+pub static CHECK: Check = Check {
+    code: "api-server-not-running",
+    title: "this control-plane node's own API server does not listen",
+    severity: Severity::Critical,
+    domain: Domain::Health,
+    settle: Duration::from_secs(20),
+    explained_by: &[
+        &super::unit_missing::CHECK,
+        &super::unit_masked::CHECK,
+        &super::unit_load_error::CHECK,
+        &super::unit_failed::CHECK,
+        &super::unit_stuck::CHECK,
+        &super::unit_inactive::CHECK,
+        &super::unit_crash_looping::CHECK,
+        &super::kubelet_pleg_unhealthy::CHECK,
+        &super::static_pod_path_missing::CHECK,
+        &super::sandbox_image_missing::CHECK,
+        &super::certificate_expired::CHECK,
+        &super::certificate_not_yet_valid::CHECK,
+        &super::certificate_untrusted_issuer::CHECK,
+        &super::certificate_invalid::CHECK,
+        &super::certificate_key_mismatch::CHECK,
+        &super::certificate_wrong_usage::CHECK,
+        &super::filesystem_read_only::CHECK,
+        &super::disk_pressure::CHECK,
+        &super::inode_pressure::CHECK,
+        &super::pid_pressure::CHECK,
+        &super::oom_kill::CHECK,
+    ],
+    signals: &[],
+    article: include_str!("api_server_not_running.md"),
+    examine,
+};
+
+/// From the kubelet's start until its static pods listen, even where the image must be unpacked.
+const STARTS_SECONDS: i64 = 60;
+
+fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
+    if !facts.is_kubernetes_node() {
+        return Ok(Vec::new());
+    }
+    let Some(server) = facts.kubelet.ok()?.own_api_server() else { return Ok(Vec::new()) };
+    let Ok((_, port)) = endpoint(&server.value) else { return Ok(Vec::new()) };
+    let health = facts.health.ok()?;
+    let listens = health.listeners.ok()?.iter().any(|listener| listener.port == port);
+    let starting = health::kubelet_active_since(facts)?.is_some_and(|since| facts.now.seconds_since(since) < STARTS_SECONDS);
+    if listens || starting {
+        return Ok(Vec::new());
+    }
+    let manifest = server.source.rsplit_once(':').map_or(server.source.as_str(), |(path, _)| path);
+    Ok(vec![
+        Finding::new(Component::ControlPlane, manifest, format!("this node's own API server does not run: nothing listens on port {port}"))
+            .evidence("/proc/1/net/tcp", format!("no socket listens on {port}"))
+            .evidence(server.source.clone(), format!("--secure-port is {port}"))
+            .remedy(health::LOOK_AT_OWN)
+            .remedy(format!("journalctl -u kubelet -n 100 --no-pager | grep -e {} -e 'Could not process manifest'", quote("kube-apiserver"))),
+    ])
+}

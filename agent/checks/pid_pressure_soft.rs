@@ -1,0 +1,22 @@
+use std::time::Duration;
+
+use super::soft;
+use crate::config::Config;
+use crate::facts::{Blind, Domain, Facts};
+use crate::finding::{Check, Finding, Severity};
+
+pub static CHECK: Check = Check {
+    code: "pid-pressure-soft",
+    title: "free process ids are under the kubelet's soft eviction threshold",
+    severity: Severity::Warning,
+    domain: Domain::Pressure,
+    settle: Duration::ZERO,
+    explained_by: &[&super::pid_pressure::CHECK],
+    signals: &[],
+    article: include_str!("pid_pressure_soft.md"),
+    examine,
+};
+
+fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
+    soft::findings(facts, |signal| signal == "pid.available")
+}

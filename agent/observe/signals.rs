@@ -43,10 +43,10 @@ impl Signals {
         self.sets.iter().find(|set| set.source == LogSource::Kernel)
     }
 
-    /// The signals in the lines of that unit.
+    /// The signals in the lines of that unit, or of the container of that name: no unit's name is without a dot.
     #[must_use]
     pub fn unit(&self, name: &str) -> Option<&Set> {
-        self.sets.iter().find(|set| matches!(set.source, LogSource::Unit(unit) if unit == name))
+        self.sets.iter().find(|set| matches!(set.source, LogSource::Unit(source) | LogSource::Container(source) if source == name))
     }
 }
 

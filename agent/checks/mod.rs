@@ -31,11 +31,13 @@ pub mod certificate_wrong_user;
 pub mod cgroup_driver_mismatch;
 pub mod cgroup_v1_refused;
 mod cni;
+pub mod cni_addresses_exhausted;
 pub mod cni_config_ambiguous;
 pub mod cni_config_invalid;
 pub mod cni_config_invalid_shadowed;
 pub mod cni_config_missing;
 pub mod cni_config_wrong_first;
+pub mod cni_network_policy_unsupported;
 pub mod cni_plugin_missing;
 pub mod cni_runtime_file_missing;
 mod conntrack;
@@ -53,8 +55,8 @@ pub mod filesystem_error;
 pub mod filesystem_read_only;
 mod filling;
 mod forecast;
-mod health;
 pub mod hardware_error;
+mod health;
 pub mod image_pull_failing;
 pub mod inode_pressure;
 pub mod inode_pressure_soft;
@@ -64,7 +66,12 @@ pub mod io_stalled;
 pub mod ip_forwarding_off;
 pub mod journal_unreadable;
 pub mod journal_volatile;
+mod kernel;
+pub mod kernel_hung_task;
 pub mod kernel_module_missing;
+pub mod kernel_oops;
+pub mod kernel_panic_recorded;
+pub mod kernel_soft_lockup;
 mod kube_proxy;
 pub mod kube_proxy_config_invalid;
 pub mod kube_proxy_config_missing;
@@ -72,11 +79,6 @@ pub mod kube_proxy_node_name_mismatch;
 pub mod kube_proxy_not_running;
 pub mod kube_proxy_port_in_use;
 pub mod kube_proxy_unhealthy;
-mod kernel;
-pub mod kernel_hung_task;
-pub mod kernel_oops;
-pub mod kernel_panic_recorded;
-pub mod kernel_soft_lockup;
 mod kubelet;
 pub mod kubelet_client_ca_missing;
 pub mod kubelet_config_exposed;
@@ -199,6 +201,8 @@ pub const ALL: &[&Check] = &[
     &cni_config_ambiguous::CHECK,
     &cni_plugin_missing::CHECK,
     &cni_runtime_file_missing::CHECK,
+    &cni_addresses_exhausted::CHECK,
+    &cni_network_policy_unsupported::CHECK,
     &filesystem_read_only::CHECK,
     &memory_pressure::CHECK,
     &disk_pressure::CHECK,

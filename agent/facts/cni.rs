@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,40 @@ pub struct Cni {
     /// What the loadable networks' plugins need besides their binaries.
     #[serde(default)]
     pub runtime_files: Vec<RuntimeFile>,
+    /// The addresses that host-local gives out for the loadable networks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<AddressPool>,
+    /// The log directory of a pod that enforces NetworkPolicy beside a network plugin that does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_engine: Option<String>,
+    /// Where a mark, a file or an address could be and may not be looked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<Blind>,
+}
+
+/// What host-local keeps for one network (`plugins/ipam/host-local`): a file for each address given out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressPool {
+    /// The configuration file's name.
+    pub file: String,
+    /// The directory of the allocations: `/var/lib/cni/networks/cbr0`.
+    pub directory: String,
+    /// Every pod gets one address of each set.
+    pub sets: Vec<RangeSet>,
+    /// Allocations whose sandbox the runtime does not have; absent where that was not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orphaned: Option<u64>,
+}
+
+/// Ranges of which any may serve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeSet {
+    /// First and last address of each.
+    pub ranges: Vec<(IpAddr, IpAddr)>,
+    /// Addresses that pods can get; without the gateways.
+    pub size: u64,
+    /// Those given out.
+    pub used: u64,
 }
 
 fn one_file() -> Sourced<u64> {
@@ -247,6 +282,6 @@ impl Cni {
             Binary::Unreadable(blind) => Some(blind),
             _ => None,
         });
-        files.chain(binaries).collect()
+        files.chain(binaries).chain(&self.unseen).collect()
     }
 }

@@ -1,5 +1,7 @@
 //! The CNI configuration directory, read as the runtime reads it.
 
+mod host_local;
+
 use std::collections::BTreeMap;
 
 use nix::fcntl::{AtFlags, OFlag};
@@ -7,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::host::{Host, ReadError};
 use super::runtime::{self, Runtime};
-use crate::facts::cni::{Binary, ConfFile, ConfState, Mark, Network, Plugin, RuntimeFile};
+use crate::facts::cni::{AddressPool, Binary, ConfFile, ConfState, Mark, Network, Plugin, RuntimeFile};
 use crate::facts::kubelet::Fault;
 use crate::facts::{Blind, Cni, Kubelet, Observed, Sourced, Units};
 
@@ -49,10 +51,10 @@ pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) 
     let listed = host.list(&conf_dir.value)?;
     let conf_dir_exists = listed.is_some();
     let mut files = Vec::new();
-    let mut runtime_files = Vec::new();
+    let mut found = Found::default();
     let rules = if generation == Some(1) { Rules::Libcni11 } else { Rules::Libcni13 };
     for name in listed.unwrap_or_default() {
-        if let Some(state) = conf_state(host, rules, &conf_dir.value, &name, &mut runtime_files) {
+        if let Some(state) = conf_state(host, rules, &conf_dir.value, &name, &mut found) {
             files.push(ConfFile { name, state });
         }
     }
@@ -63,7 +65,14 @@ pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) 
     for kind in kinds {
         binaries.entry(kind.to_owned()).or_insert_with(|| binary(host, &bin_dirs, kind));
     }
-    runtime_files.dedup();
+    found.runtime_files.dedup();
+    let pods = host.list(POD_LOGS).unwrap_or_else(|blind| {
+        found.unseen.push(blind);
+        None
+    });
+    let pods = pods.unwrap_or_default();
+    let installed = installed(host, &pods, &mut found.unseen);
+    found.unseen.dedup();
     Ok(Cni {
         runtime: kind,
         conf_dir,
@@ -74,9 +83,20 @@ pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) 
         conf_dir_exists,
         files,
         binaries,
-        installed: installed(host),
-        runtime_files,
+        installed,
+        runtime_files: found.runtime_files,
+        pools: found.pools,
+        policy_engine: pods.iter().find(|dir| is_of(dir, "kube-network-policies-")).map(|dir| format!("{POD_LOGS}/{dir}")),
+        unseen: found.unseen,
     })
+}
+
+/// What the files lead to.
+#[derive(Default)]
+struct Found {
+    runtime_files: Vec<RuntimeFile>,
+    pools: Vec<AddressPool>,
+    unseen: Vec<Blind>,
 }
 
 fn network(file: &ConfFile) -> Option<&Network> {
@@ -87,7 +107,7 @@ fn network(file: &ConfFile) -> Option<&Network> {
 }
 
 /// `None` for a directory, which libcni passes over (`ConfFiles`); a symlink to one is taken for a file.
-fn conf_state(host: &Host, rules: Rules, dir: &str, name: &str, needs: &mut Vec<RuntimeFile>) -> Option<ConfState> {
+fn conf_state(host: &Host, rules: Rules, dir: &str, name: &str, found: &mut Found) -> Option<ConfState> {
     let path = format!("{}/{name}", dir.trim_end_matches('/'));
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     if !matches!(extension, "conf" | "conflist" | "json") {
@@ -101,7 +121,11 @@ fn conf_state(host: &Host, rules: Rules, dir: &str, name: &str, needs: &mut Vec<
             let dir = |name: &str| format!("{}/{name}", dir.trim_end_matches('/'));
             match parse(&bytes, extension == "conflist", rules, |network| drop_in_plugins(host, &dir(network))) {
                 Ok((network, value)) => {
-                    needs.extend(runtime_files(host, &network, &value));
+                    runtime_files(host, &network, &value, found);
+                    match host_local::pool(host, name, &network, &value) {
+                        Ok(pool) => found.pools.extend(pool),
+                        Err(blind) => found.unseen.push(blind),
+                    }
                     ConfState::Network(network)
                 }
                 Err(Refusal::Fault(fault)) => ConfState::Invalid(fault),
@@ -337,7 +361,7 @@ fn provider(name: &str, plugins: &[Plugin]) -> String {
 }
 
 /// What the network's plugin opens before it can do anything. On a disk that does not run, /run says nothing.
-fn runtime_files(host: &Host, network: &Network, value: &Value) -> Vec<RuntimeFile> {
+fn runtime_files(host: &Host, network: &Network, value: &Value, found: &mut Found) {
     let plugins = value.get("plugins").and_then(Value::as_array).map_or_else(|| std::slice::from_ref(value), Vec::as_slice);
     let text = |of: &Value, keys: &[&str]| keys.iter().try_fold(of, |value, key| value.get(key)).and_then(Value::as_str).map(str::to_owned);
     let paths = plugins.iter().filter_map(|plugin| match plugin.get("type")?.as_str()? {
@@ -348,8 +372,12 @@ fn runtime_files(host: &Host, network: &Network, value: &Value) -> Vec<RuntimeFi
         _ => None,
     });
     let told = |path: &String| path.starts_with('/') && (host.is_live() || !["/run/", "/var/run/"].iter().any(|run| path.starts_with(run)));
-    let exists = |path: String| Some(RuntimeFile { provider: network.provider.clone(), exists: host.exists(&path).ok()?, path });
-    paths.filter(told).filter_map(exists).collect()
+    for path in paths.filter(told) {
+        match host.exists(&path) {
+            Ok(exists) => found.runtime_files.push(RuntimeFile { provider: network.provider.clone(), exists, path }),
+            Err(blind) => found.unseen.push(blind),
+        }
+    }
 }
 
 /// As libcni's `FindInPath`: the first regular file of that name.
@@ -381,13 +409,17 @@ fn binary(host: &Host, dirs: &[Sourced<String>], kind: &str) -> Binary {
 }
 
 /// By what they keep on the node, and by their pods' log directories.
-fn installed(host: &Host) -> BTreeMap<String, Mark> {
-    let pods = host.list(POD_LOGS).ok().flatten().unwrap_or_default();
+fn installed(host: &Host, pods: &[String], unseen: &mut Vec<Blind>) -> BTreeMap<String, Mark> {
     let mut installed: BTreeMap<String, Mark> = BTreeMap::new();
     for provider in PROVIDERS {
-        let path = provider.mark.filter(|mark| host.exists(mark).unwrap_or(false)).map(str::to_owned);
-        let of_daemon_set = |pod: &&str| pod.starts_with(provider.pod) && !pod.starts_with("cilium-operator") && !pod.starts_with("cilium-envoy");
-        let pod = pods.iter().find(|dir| dir.split('_').nth(1).as_ref().is_some_and(of_daemon_set));
+        let mut is_there = |mark: &&str| {
+            host.exists(mark).unwrap_or_else(|blind| {
+                unseen.push(blind);
+                false
+            })
+        };
+        let path = provider.mark.filter(&mut is_there).map(str::to_owned);
+        let pod = pods.iter().find(|dir| is_of(dir, provider.pod) && !is_of(dir, "cilium-operator") && !is_of(dir, "cilium-envoy"));
         if path.is_some() || pod.is_some() {
             let mark = installed.entry(provider.name.to_owned()).or_default();
             mark.path = path.or(mark.path.take());
@@ -395,6 +427,11 @@ fn installed(host: &Host) -> BTreeMap<String, Mark> {
         }
     }
     installed
+}
+
+/// Whether a pod's log directory, `NAMESPACE_NAME_UID`, is that of a DaemonSet's pod.
+fn is_of(dir: &str, daemon_set: &str) -> bool {
+    dir.split('_').nth(1).is_some_and(|pod| pod.starts_with(daemon_set))
 }
 
 #[cfg(test)]

@@ -114,6 +114,7 @@ pub mod oom_kill;
 pub mod oom_kill_system;
 pub mod pid_pressure;
 pub mod pid_pressure_soft;
+pub mod pod_cidr_overlap;
 mod pressure;
 pub mod pressure_lifting;
 pub mod resolv_conf_missing;
@@ -212,6 +213,7 @@ pub const ALL: &[&Check] = &[
     &cni_plugin_missing::CHECK,
     &cni_runtime_file_missing::CHECK,
     &cni_addresses_exhausted::CHECK,
+    &pod_cidr_overlap::CHECK,
     &cni_network_policy_unsupported::CHECK,
     &filesystem_read_only::CHECK,
     &memory_pressure::CHECK,

@@ -1,6 +1,7 @@
 //! The CNI configuration directory, read as the runtime reads it.
 
 mod host_local;
+mod routes;
 
 use std::collections::BTreeMap;
 
@@ -55,7 +56,7 @@ pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) 
     let rules = if generation == Some(1) { Rules::Libcni11 } else { Rules::Libcni13 };
     for name in listed.unwrap_or_default() {
         if let Some(state) = conf_state(host, rules, &conf_dir.value, &name, &mut found) {
-            files.push(ConfFile { name, state });
+            files.push(ConfFile { name, standing: String::new(), state });
         }
     }
     let networks = || files.iter().filter_map(network);
@@ -73,7 +74,8 @@ pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) 
     let pods = pods.unwrap_or_default();
     let installed = installed(host, &pods, &mut found.unseen);
     found.unseen.dedup();
-    Ok(Cni {
+    let routes = if found.pools.is_empty() { Vec::new() } else { routes::observe(host, &found.bridges) };
+    let mut cni = Cni {
         runtime: kind,
         conf_dir,
         bin_dirs,
@@ -86,9 +88,15 @@ pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) 
         installed,
         runtime_files: found.runtime_files,
         pools: found.pools,
+        routes,
         policy_engine: pods.iter().find(|dir| is_of(dir, "kube-network-policies-")).map(|dir| format!("{POD_LOGS}/{dir}")),
         unseen: found.unseen,
-    })
+    };
+    let standings: Vec<String> = cni.files.iter().map(|file| cni.standing(file)).collect();
+    for (file, standing) in cni.files.iter_mut().zip(standings) {
+        file.standing = standing;
+    }
+    Ok(cni)
 }
 
 /// What the files lead to.
@@ -96,6 +104,8 @@ pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) 
 struct Found {
     runtime_files: Vec<RuntimeFile>,
     pools: Vec<AddressPool>,
+    /// The bridges that the plugins make.
+    bridges: Vec<String>,
     unseen: Vec<Blind>,
 }
 
@@ -122,6 +132,7 @@ fn conf_state(host: &Host, rules: Rules, dir: &str, name: &str, found: &mut Foun
             match parse(&bytes, extension == "conflist", rules, |network| drop_in_plugins(host, &dir(network))) {
                 Ok((network, value)) => {
                     runtime_files(host, &network, &value, found);
+                    found.bridges.extend(plugins(&value).iter().filter_map(|plugin| Some(plugin.get("bridge")?.as_str()?.to_owned())));
                     match host_local::pool(host, name, &network, &value) {
                         Ok(pool) => found.pools.extend(pool),
                         Err(blind) => found.unseen.push(blind),
@@ -360,11 +371,15 @@ fn provider(name: &str, plugins: &[Plugin]) -> String {
     .to_owned()
 }
 
+/// The plugins as they are written, in a list or alone.
+fn plugins(value: &Value) -> &[Value] {
+    value.get("plugins").and_then(Value::as_array).map_or_else(|| std::slice::from_ref(value), Vec::as_slice)
+}
+
 /// What the network's plugin opens before it can do anything. On a disk that does not run, /run says nothing.
 fn runtime_files(host: &Host, network: &Network, value: &Value, found: &mut Found) {
-    let plugins = value.get("plugins").and_then(Value::as_array).map_or_else(|| std::slice::from_ref(value), Vec::as_slice);
     let text = |of: &Value, keys: &[&str]| keys.iter().try_fold(of, |value, key| value.get(key)).and_then(Value::as_str).map(str::to_owned);
-    let paths = plugins.iter().filter_map(|plugin| match plugin.get("type")?.as_str()? {
+    let paths = plugins(value).iter().filter_map(|plugin| match plugin.get("type")?.as_str()? {
         "flannel" => Some(text(plugin, &["subnetFile"]).unwrap_or_else(|| "/run/flannel/subnet.env".to_owned())),
         "calico" => text(plugin, &["kubernetes", "kubeconfig"]),
         "cilium-cni" => Some("/run/cilium/cilium.sock".to_owned()),

@@ -19,8 +19,7 @@ const MOST_OWNERS: usize = 1024;
 
 /// The addresses of a network whose plugin asks host-local for them, or flannel for its subnet; `None` for another.
 pub(super) fn pool(host: &Host, file: &str, network: &Network, value: &Value) -> Result<Option<AddressPool>, Blind> {
-    let plugins = value.get("plugins").and_then(Value::as_array).map_or_else(|| std::slice::from_ref(value), Vec::as_slice);
-    let Some((ipam, mut sets)) = plugins.iter().find_map(|plugin| ranges(host, plugin)) else { return Ok(None) };
+    let Some((ipam, mut sets)) = super::plugins(value).iter().find_map(|plugin| ranges(host, plugin)) else { return Ok(None) };
     sets.retain(|set| !set.is_empty());
     if sets.is_empty() || network.name.is_empty() || network.name.contains('/') {
         return Ok(None);

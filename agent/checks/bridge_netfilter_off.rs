@@ -33,7 +33,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
         return Ok(Vec::new());
     };
     let (saw, why) = match kube_proxy.kernel.bridge_netfilter.ok()? {
-        BridgeNetfilter::On => return Ok(Vec::new()),
+        BridgeNetfilter::On | BridgeNetfilter::NotAsked => return Ok(Vec::new()),
         BridgeNetfilter::Off => ("0".to_owned(), format!("{SYSCTL} is 0")),
         BridgeNetfilter::NotLoaded => ("does not exist: br_netfilter is not loaded".to_owned(), "br_netfilter is not loaded".to_owned()),
     };

@@ -41,6 +41,7 @@ pub mod cni_runtime_file_missing;
 mod conntrack;
 pub mod conntrack_filling;
 pub mod conntrack_full;
+pub mod coredns_looping;
 pub mod cpu_starved;
 pub mod disk_filling;
 pub mod disk_io_error;
@@ -184,6 +185,7 @@ pub const ALL: &[&Check] = &[
     &dns_forwarding_loop::CHECK,
     &kubelet_cluster_dns_missing::CHECK,
     &volume_plugin_dir_missing::CHECK,
+    &coredns_looping::CHECK,
     &certificate_expired::CHECK,
     &certificate_expiring_soon::CHECK,
     &certificate_expiring::CHECK,
@@ -239,11 +241,6 @@ pub const ALL: &[&Check] = &[
     &bridge_netfilter_off::CHECK,
     &oom_kill_system::CHECK,
     &oom_kill::CHECK,
-    &runtime_config_invalid::CHECK,
-    &runtime_cri_missing::CHECK,
-    &runtime_endpoint_mismatch::CHECK,
-    &runtime_socket_missing::CHECK,
-    &runtime_unresponsive::CHECK,
     &filesystem_error::CHECK,
     &disk_io_error::CHECK,
     &hardware_error::CHECK,
@@ -257,6 +254,11 @@ pub const ALL: &[&Check] = &[
     &node_lease_stale::CHECK,
     &image_pull_failing::CHECK,
     &etcd_slow::CHECK,
+    &runtime_config_invalid::CHECK,
+    &runtime_cri_missing::CHECK,
+    &runtime_endpoint_mismatch::CHECK,
+    &runtime_socket_missing::CHECK,
+    &runtime_unresponsive::CHECK,
     &sandbox_image_missing::CHECK,
     &journal_unreadable::CHECK,
     &journal_volatile::CHECK,

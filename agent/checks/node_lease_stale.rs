@@ -14,6 +14,12 @@ pub static CHECK: Check = Check {
     settle: Duration::ZERO,
     explained_by: &[
         &super::api_server_endpoint_mismatch::CHECK,
+        &super::api_server_not_running::CHECK,
+        &super::api_server_refused::CHECK,
+        &super::api_server_unreachable::CHECK,
+        &super::api_server_name_unresolvable::CHECK,
+        &super::api_server_untrusted::CHECK,
+        &super::api_server_unauthorized::CHECK,
         &super::certificate_expired::CHECK,
         &super::certificate_not_yet_valid::CHECK,
         &super::certificate_wrong_group::CHECK,

@@ -7,7 +7,6 @@ use super::{Blind, Observed, Sourced};
 /// kube-proxy on this node: unit, static pod or DaemonSet's pod; and what does its work where it does not run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KubeProxy {
-    /// Unknown of a disk.
     pub process: Observed<Process>,
     /// Its pod's directory of logs: `/var/log/pods/kube-system_kube-proxy-x7k2p_UID`; absent where no such pod was here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,6 +56,8 @@ pub struct Kernel {
 pub enum Process {
     Running(Holder),
     Absent,
+    /// Of a disk, on which nothing runs.
+    NotAsked,
 }
 
 /// Whether iptables sees what passes a bridge.
@@ -67,6 +68,8 @@ pub enum BridgeNetfilter {
     Off,
     /// There is no such setting: br_netfilter is not loaded.
     NotLoaded,
+    /// Of a disk, on which no kernel runs.
+    NotAsked,
 }
 
 /// A module of the kernel.
@@ -94,7 +97,7 @@ impl KubeProxy {
     pub fn running(&self) -> Option<&Holder> {
         match self.process.known()? {
             Process::Running(holder) => Some(holder),
-            Process::Absent => None,
+            Process::Absent | Process::NotAsked => None,
         }
     }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput};
+use zeroize::Zeroize as _;
 
 use crate::facts::Sourced;
 use crate::facts::kubelet::Fault;
@@ -282,6 +283,16 @@ impl Node {
             Tree::Int(value) => Some(value as f64),
             Tree::Float(value) => Some(value),
             _ => None,
+        }
+    }
+
+    /// Wipes every text in it: some may be secrets.
+    pub(super) fn wipe(&mut self) {
+        match &mut self.tree {
+            Tree::Text(text) => text.zeroize(),
+            Tree::List(items) => items.iter_mut().for_each(Self::wipe),
+            Tree::Map(entries) => entries.iter_mut().for_each(|(_, value)| value.wipe()),
+            Tree::Null | Tree::Bool(_) | Tree::Int(_) | Tree::Float(_) => {}
         }
     }
 

@@ -25,8 +25,7 @@ use super::look::Look;
 use super::units::jittered;
 use super::yaml::{self, Node};
 use crate::config::Config;
-use crate::facts::health::Holder;
-use crate::facts::kube_proxy::Process;
+use crate::facts::kube_proxy::{BridgeNetfilter, Kernel, Process};
 use crate::facts::kubelet::{File, FileState, Kubeconfig};
 use crate::facts::units::{EMBEDDED, Unit};
 use crate::facts::{Blind, Domain, Facts, KubeProxy, Kubelet, Observed, Sourced, Units};
@@ -50,11 +49,15 @@ const WITHIN: [&str; 3] = ["k3s.service", "k3s-agent.service", "snap.microk8s.da
 /// Looks for it.
 #[must_use]
 pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) -> KubeProxy {
-    let (process, others) = match processes(host, units) {
-        Ok((process, others)) => (Observed::Known(process), others),
-        Err(blind) => (Observed::Unknown(blind), Vec::new()),
+    let (process, others) = match host.is_live().then(|| processes(host, units)) {
+        Some(Ok((process, others))) => (Observed::Known(process), others),
+        Some(Err(blind)) => (Observed::Unknown(blind), Vec::new()),
+        None => (Observed::Known(Process::NotAsked), Vec::new()),
     };
-    let running = process.known().and_then(Option::as_ref).cloned();
+    let running = match &process {
+        Observed::Known(Process::Running(holder)) => Some(holder.clone()),
+        _ => None,
+    };
     let root_dir = kubelet.map_or("/var/lib/kubelet", |kubelet| kubelet.root_dir.value.as_str());
     let pod = pod(host, root_dir);
     let place = Place { host, pid: running.as_ref().map(|holder| holder.pid), pod_dir: pod.as_ref().map(|pod| pod.dir.as_str()) };
@@ -65,10 +68,7 @@ pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) 
     if running.is_none() {
         found.last_words = pod.as_ref().map(|pod| last_words(host, &pod.logs)).unwrap_or_default();
     }
-    found.process = match process {
-        Observed::Known(process) => Observed::Known(process.map_or(Process::Absent, Process::Running)),
-        Observed::Unknown(blind) => Observed::Unknown(blind),
-    };
+    found.process = process;
     found.pod_logs = pod.map(|pod| pod.logs);
     let mode = config.or(started.flag("proxy-mode"));
     if let Some(mode) = mode {
@@ -120,13 +120,10 @@ fn as_unit(units: &Observed<Units>) -> Option<Started> {
 type Agents = Vec<(&'static str, u32)>;
 
 /// The process called kube-proxy, and those of network plugins that can do its work.
-fn processes(host: &Host, units: &Observed<Units>) -> Result<(Option<Holder>, Agents), Blind> {
-    if !host.is_live() {
-        return Err(Blind::new("what runs: this is a disk, and only its unit files were read"));
-    }
+fn processes(host: &Host, units: &Observed<Units>) -> Result<(Process, Agents), Blind> {
     let unit = units.known().and_then(|units| units.get(UNIT)?.active.as_ref()?.main_pid);
     if let Some(holder) = unit.and_then(|pid| holder(host, pid)).filter(|holder| holder.command == NAME) {
-        return Ok((Some(holder), Vec::new()));
+        return Ok((Process::Running(holder), Vec::new()));
     }
     let names = host.list("/proc")?.unwrap_or_default();
     let (mut process, mut others, mut seen) = (None, Vec::new(), false);
@@ -139,7 +136,11 @@ fn processes(host: &Host, units: &Observed<Units>) -> Result<(Option<Holder>, Ag
             others.push((known, pid));
         }
     }
-    if seen { Ok((process, others)) } else { Err(Blind::new("/proc shows no process").grant("mount the node's /proc below the root, without hidepid=")) }
+    if seen {
+        Ok((process.map_or(Process::Absent, Process::Running), others))
+    } else {
+        Err(Blind::new("/proc shows no process").grant("mount the node's /proc below the root, without hidepid="))
+    }
 }
 
 /// A distribution that has kube-proxy within its own process.
@@ -238,10 +239,7 @@ fn configured(place: &Place<'_>, started: &Started, is_pod: bool) -> (KubeProxy,
         hostname_override: started.flag("hostname-override"),
         healthz_bind_address: started.flag("healthz-bind-address").unwrap_or_else(|| Sourced::default_value(HEALTHZ.to_owned())),
         metrics_bind_address: started.flag("metrics-bind-address").unwrap_or_else(|| Sourced::default_value(METRICS.to_owned())),
-        kernel: crate::facts::kube_proxy::Kernel {
-            modules: Vec::new(),
-            bridge_netfilter: Observed::Unknown(Blind::new("what runs: this is a disk, and only its unit files were read")),
-        },
+        kernel: Kernel { modules: Vec::new(), bridge_netfilter: Observed::Known(BridgeNetfilter::NotAsked) },
     };
     let kubeadm = || Sourced::default_value(format!("{KUBEADM}/config.conf"));
     // Of a pod without a process, kubeadm's path, if the ConfigMap is there.

@@ -168,7 +168,8 @@ async fn files(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
             tracing::warn!("no inotify ({error}): changed files are seen at the next resync only; raise fs.inotify.max_user_instances");
         }
         let units = board.read(configuring_units);
-        look_at_files(&mut looks, &host, &config, &board).await;
+        // What it learns is large, and is not held between two rounds.
+        Box::pin(look_at_files(&mut looks, &host, &config, &board)).await;
         let wanted = board.read(directories);
         if wanted != watched {
             watched = wanted;

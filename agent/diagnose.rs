@@ -2,7 +2,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +112,7 @@ pub fn article(check: &Check) -> String {
 #[must_use]
 pub fn assemble(facts: &Facts, mut findings: Vec<Finding>) -> Report {
     attribute(&mut findings);
+    lower_expected(&mut findings);
     sort(&mut findings);
     let mut unknown: Vec<Unknown> = Vec::new();
     for (domain, blind) in facts.blind_spots() {
@@ -158,6 +159,17 @@ fn attribute(findings: &mut [Finding]) {
         .collect();
     for (finding, explanation) in findings.iter_mut().zip(explanations) {
         finding.explained_by = explanation;
+    }
+}
+
+/// What is explained by nothing but infos is as it should be, and so an info itself: the kubelet of a node that nobody has joined
+/// to a cluster restarts until somebody does.
+fn lower_expected(findings: &mut [Finding]) {
+    loop {
+        let worse: HashSet<Reference> = findings.iter().filter(|finding| finding.severity > Severity::Info).map(Finding::reference).collect();
+        let expected = |finding: &Finding| !finding.explained_by.is_empty() && !finding.explained_by.iter().any(|cause| worse.contains(cause));
+        let Some(finding) = findings.iter_mut().find(|finding| finding.severity > Severity::Info && expected(finding)) else { return };
+        finding.severity = Severity::Info;
     }
 }
 

@@ -140,6 +140,7 @@ pub enum LogSource {
 pub struct Finding {
     /// Set from the check that made it.
     pub code: String,
+    /// The check's; info where nothing but infos explain it.
     pub severity: Severity,
     /// What it is about: a unit, a path, a file system. `(code, subject)` is its identity.
     pub subject: String,

@@ -80,10 +80,13 @@ pub mod kube_proxy_port_in_use;
 pub mod kube_proxy_unhealthy;
 mod kubelet;
 pub mod kubelet_client_ca_missing;
+pub mod kubelet_cluster_dns_missing;
 pub mod kubelet_config_exposed;
 pub mod kubelet_config_invalid;
 pub mod kubelet_config_missing;
 pub mod kubelet_config_unknown_field;
+pub mod kubelet_flag_invalid;
+pub mod kubelet_flag_outdated;
 pub mod kubelet_flag_unknown;
 pub mod kubelet_kubeconfig_invalid;
 pub mod kubelet_kubeconfig_missing;
@@ -134,6 +137,7 @@ pub mod unit_masked;
 pub mod unit_missing;
 pub mod unit_needs_daemon_reload;
 pub mod unit_stuck;
+pub mod volume_plugin_dir_missing;
 pub mod zombies_piling_up;
 
 use crate::finding::{Check, Signal};
@@ -157,6 +161,8 @@ pub const ALL: &[&Check] = &[
     &kubelet_kubeconfig_missing::CHECK,
     &kubelet_kubeconfig_invalid::CHECK,
     &kubelet_flag_unknown::CHECK,
+    &kubelet_flag_invalid::CHECK,
+    &kubelet_flag_outdated::CHECK,
     &kubelet_pleg_unhealthy::CHECK,
     &kubelet_port_in_use::CHECK,
     &kubelet_unhealthy::CHECK,
@@ -177,6 +183,8 @@ pub const ALL: &[&Check] = &[
     &resolv_conf_missing::CHECK,
     &resolv_conf_truncated::CHECK,
     &dns_forwarding_loop::CHECK,
+    &kubelet_cluster_dns_missing::CHECK,
+    &volume_plugin_dir_missing::CHECK,
     &coredns_looping::CHECK,
     &certificate_expired::CHECK,
     &certificate_expiring_soon::CHECK,
@@ -233,11 +241,6 @@ pub const ALL: &[&Check] = &[
     &bridge_netfilter_off::CHECK,
     &oom_kill_system::CHECK,
     &oom_kill::CHECK,
-    &runtime_config_invalid::CHECK,
-    &runtime_cri_missing::CHECK,
-    &runtime_endpoint_mismatch::CHECK,
-    &runtime_socket_missing::CHECK,
-    &runtime_unresponsive::CHECK,
     &filesystem_error::CHECK,
     &disk_io_error::CHECK,
     &hardware_error::CHECK,
@@ -251,6 +254,11 @@ pub const ALL: &[&Check] = &[
     &node_lease_stale::CHECK,
     &image_pull_failing::CHECK,
     &etcd_slow::CHECK,
+    &runtime_config_invalid::CHECK,
+    &runtime_cri_missing::CHECK,
+    &runtime_endpoint_mismatch::CHECK,
+    &runtime_socket_missing::CHECK,
+    &runtime_unresponsive::CHECK,
     &sandbox_image_missing::CHECK,
     &journal_unreadable::CHECK,
     &journal_volatile::CHECK,

@@ -34,6 +34,7 @@ pub(super) static STOPS_A_UNIT: &[&Check] = units_that_do_not_run![
     super::kubelet_kubeconfig_missing::CHECK,
     super::kubelet_kubeconfig_invalid::CHECK,
     super::kubelet_flag_unknown::CHECK,
+    super::kubelet_flag_invalid::CHECK,
     super::kubelet_port_in_use::CHECK,
     super::kubelet_reservation_exceeds_capacity::CHECK,
     super::kubelet_swap_blocks::CHECK,

@@ -148,7 +148,8 @@ fn is_plain(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<8>();
     let odd = words.iter().map(|word| u64::from_le_bytes(*word)).fold(0, |odd, word| {
         let low = word.wrapping_sub(ONES * 0x20) & !word;
-        let delete = (word ^ (ONES * 0x7f)).wrapping_sub(ONES) & !(word ^ (ONES * 0x7f));
+        let other = word ^ (ONES * 0x7f);
+        let delete = other.wrapping_sub(ONES) & !other;
         odd | (low | delete | word) & HIGH
     });
     odd == 0 && rest.iter().all(|byte| (b' '..0x7f).contains(byte))

@@ -173,9 +173,9 @@ impl Reader {
         let Some(file) = self.files.get(index) else { return Ok(Plan::Never) };
         let parts = |reader: &mut Self, parts: &[Filter]| parts.iter().map(|part| reader.plan(index, part)).collect::<Result<Vec<_>, _>>();
         Ok(match filter {
-            Filter::All => Plan::Chain(file.all(&mut self.cache)?),
+            Filter::All => Plan::Chain(counted(file.all(&mut self.cache)?, &mut self.damaged)),
             Filter::Field(payload) => match file.find_data(&mut self.cache, &mut self.unpack, payload)? {
-                Some(offset) => Plan::Chain(file.having(&mut self.cache, offset)?),
+                Some(offset) => Plan::Chain(counted(file.having(&mut self.cache, offset)?, &mut self.damaged)),
                 None => Plan::Never,
             },
             Filter::And(filters) => Plan::And(parts(self, filters)?),
@@ -291,6 +291,11 @@ impl Reader {
         }
         Ok(boots)
     }
+}
+
+fn counted(chain: Chain, damaged: &mut u64) -> Chain {
+    *damaged += u64::from(chain.is_cut());
+    chain
 }
 
 /// Boots listed of one file.

@@ -92,6 +92,8 @@ pub struct Reader {
     pub(super) unpack: Decompressor,
     pub(super) files: Vec<JournalFile>,
     recent: Recent,
+    /// Ids written lately: a counter's and a boot's.
+    digits: [Option<(Id, [u8; 32])>; 2],
     /// The field read last, if it is not a recent one.
     buffer: Vec<u8>,
     opened: u32,
@@ -190,6 +192,18 @@ impl Reader {
     pub fn data(&mut self, file: usize, offset: u64, limit: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
         let file = self.files.get(file).ok_or_else(no_file)?;
         file.data(&mut self.cache, &mut self.unpack, offset, limit, out)
+    }
+
+    /// The digits of an id: as a rule the same as before.
+    pub(super) fn digits(&mut self, place: usize, id: Id) -> [u8; 32] {
+        match self.digits.get_mut(place) {
+            Some(Some((kept, digits))) if *kept == id => *digits,
+            kept => {
+                let digits = id.digits();
+                kept.into_iter().for_each(|kept| *kept = Some((id, digits)));
+                digits
+            }
+        }
     }
 
     /// The line of a field that is one of text, if it was read lately.

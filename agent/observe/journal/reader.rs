@@ -220,7 +220,6 @@ impl Reader {
         file.data_if(&mut self.cache, &mut self.unpack, offset, prefix, limit, out)
     }
 
-
     /// One field of an entry, at most `limit` bytes of it.
     ///
     /// # Errors

@@ -338,7 +338,7 @@ async fn diagnose(
             log_changes(publish.borrow().as_deref().map(|last| &last.report), &report);
             let findings = history.remember();
             keep.send_if_modified(|last| std::mem::replace(last, findings.clone()) != findings);
-            publish.send_replace(Some(Arc::new(Snapshot::new(report, facts))));
+            publish.send_replace(Some(Arc::new(Snapshot::new(report, facts).with_x509_names(config.certificates.x509_names))));
         }
         health.beat();
         tokio::select! {

@@ -322,6 +322,12 @@ fn node() -> Option<Lab> {
     let lab = Lab::boot("trixie", "cni")?;
     let real = containerds().join("1/usr");
     lab.sh("systemctl stop containerd");
+    // What else such a kubelet would not like of this machine and of its flags.
+    lab.sh(
+        "sed -i 's/--pod-infra-container-image=[^ \"]*//' /var/lib/kubelet/kubeadm-flags.env
+        grep -q failCgroupV1 /var/lib/kubelet/config.yaml || printf '\nfailCgroupV1: false\n' >> /var/lib/kubelet/config.yaml
+        systemctl restart kubelet",
+    );
     for (from, to) in [("bin/containerd", "usr/bin/containerd"), ("bin/ctr", "usr/bin/ctr")] {
         let to = lab.root().join(to);
         let _ = fs::remove_file(&to);

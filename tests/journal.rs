@@ -427,3 +427,121 @@ fn a_directory_that_appears_later_ends_the_blindness() {
     fs::copy(dir.join("kubelet-1.36.2-ca-missing.journal"), machine.join("system.journal")).unwrap();
     wait("a journal", |journal| journal.known().is_some_and(|journal| journal.last_words.contains_key("kubelet.service")));
 }
+
+/// A journal file's objects: kind, offset, size, in the order of the file.
+fn objects(bytes: &[u8]) -> Vec<(u8, usize, usize)> {
+    let number = |at: usize| usize::try_from(u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())).unwrap();
+    let (mut at, last, mut found) = (number(88), number(136), Vec::new());
+    while at <= last {
+        found.push((bytes[at], at, number(at + 8)));
+        at = (at + number(at + 8)).next_multiple_of(8);
+    }
+    found
+}
+
+/// What befalls a file, by name.
+fn wounds(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let objects = objects(bytes);
+    let of = |kind: u8, at: usize| {
+        let all: Vec<_> = objects.iter().filter(|object| object.0 == kind).collect();
+        let (_, offset, size) = *all[at.min(all.len() - 1)];
+        (offset, size)
+    };
+    let used = objects.last().map_or(0, |(_, offset, size)| offset + size);
+    let (data, field, entry, array) = (1, 2, 3, 6);
+    let mut cases: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut case = |name: String, change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = bytes.to_vec();
+        change(&mut bytes);
+        cases.push((name, bytes));
+    };
+    let put = |bytes: &mut Vec<u8>, at: usize, number: u64| bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+    // Cut short: within the header, the tables, and among the entries.
+    let first = of(entry, 0).0;
+    for at in [100, 271, 5000, first - 8, first + (used - first) / 4, first + (used - first) / 2, used - (used - first) / 10, used - 9] {
+        case(format!("cut at {at} of {used}"), &|bytes| bytes.truncate(at));
+    }
+    // What a file system leaves after a power cut.
+    for part in [2, 4, 10, 50] {
+        case(format!("the last 1/{part} is zeros"), &|bytes| bytes[used - (used - first) / part..].fill(0));
+    }
+    case("a block of zeros in the middle".to_owned(), &|bytes| bytes[first + (used - first) / 2..][..4096].fill(0));
+    case("a block of ones in the middle".to_owned(), &|bytes| bytes[first + (used - first) / 2..][..4096].fill(0xff));
+    // The header's numbers.
+    for (name, at) in [("arena size", 96), ("number of entries", 152), ("tail object", 136), ("number of objects", 144), ("entry array", 176)] {
+        for number in [0, 8, used as u64 + 8, 1 << 40, u64::MAX] {
+            case(format!("header: {name} {number:#x}"), &|bytes| put(bytes, at, number));
+        }
+    }
+    for (name, at) in [("data hash table's size", 112), ("data hash table's offset", 104), ("field hash table's size", 128)] {
+        for number in [8, 1 << 40] {
+            case(format!("header: {name} {number:#x}"), &|bytes| put(bytes, at, number));
+        }
+    }
+    case("header: state 7".to_owned(), &|bytes| bytes[16] = 7);
+    case("header: a compatible flag".to_owned(), &|bytes| bytes[9] |= 0x80);
+    case("header: an incompatible flag".to_owned(), &|bytes| bytes[13] |= 0x80);
+    case("header: size 64 KiB".to_owned(), &|bytes| put(bytes, 88, 64 << 10));
+    // One object of each kind, in the middle of the file.
+    for (name, kind, at) in [("data", data, 150), ("field", field, 5), ("entry", entry, 50), ("array", array, 2)] {
+        let (offset, size) = of(kind, at);
+        case(format!("{name}: size huge"), &|bytes| put(bytes, offset + 8, 1 << 40));
+        case(format!("{name}: size 0"), &|bytes| put(bytes, offset + 8, 0));
+        case(format!("{name}: size 1 less"), &|bytes| put(bytes, offset + 8, size as u64 - 1));
+        case(format!("{name}: of another kind"), &|bytes| bytes[offset] = 7);
+        case(format!("{name}: a flipped bit in the middle"), &|bytes| bytes[offset + size / 2] ^= 4);
+        case(format!("{name}: all zeros"), &|bytes| bytes[offset..offset + size].fill(0));
+    }
+    // Rings: each chain leads back to itself or to what was before.
+    let (array_first, _) = of(array, 0);
+    let (array_third, _) = of(array, 2);
+    case("the arrays: a ring of one".to_owned(), &|bytes| put(bytes, array_third + 16, array_third as u64));
+    case("the arrays: a ring".to_owned(), &|bytes| put(bytes, array_third + 16, array_first as u64));
+    for at in [20, 150] {
+        let (offset, _) = of(data, at);
+        case(format!("data {at}: its hash chain is a ring"), &|bytes| put(bytes, offset + 24, offset as u64));
+        case(format!("data {at}: its list of values is a ring"), &|bytes| put(bytes, offset + 32, offset as u64));
+        case(format!("data {at}: entries without number"), &|bytes| put(bytes, offset + 56, u64::MAX));
+        case(format!("data {at}: all compressions at once"), &|bytes| bytes[offset + 1] = 7);
+    }
+    let (offset, _) = of(entry, 60);
+    case("an entry that has itself as a field".to_owned(), &|bytes| put(bytes, offset + 64, offset as u64));
+    case("an entry that has a field beyond the file".to_owned(), &|bytes| put(bytes, offset + 64, 1 << 31));
+    cases
+}
+
+/// How many entries journalctl reads of a file; `None` if it is killed, by a signal or after 10 s.
+fn journalctl_reads(path: &Path, arguments: &[&str]) -> Option<usize> {
+    let output = Command::new("timeout").args(["10", "journalctl", "-q", "--no-pager", "-o", "export", "--file"]).arg(path).args(arguments).output().unwrap();
+    let ended = output.status.code().is_some_and(|code| code < 124);
+    ended.then(|| output.stdout.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"__CURSOR=")).count())
+}
+
+#[test]
+fn damage_costs_itself_alone_and_never_more_than_it_costs_journalctl() {
+    let dir = sample("variants");
+    let (mut cases, mut ours, mut theirs, mut worse) = (0, 0, 0, Vec::new());
+    for name in ["forky-compact0-keyed1-lz4", "forky-compact1-keyed1-zstd"] {
+        let bytes = fs::read(dir.join(format!("{name}.journal"))).unwrap();
+        for (wound, bytes) in wounds(&bytes) {
+            let path = dir.join("wounded.journal");
+            fs::write(&path, bytes).unwrap();
+            let mut row = Vec::new();
+            for (filter, arguments) in [(Filter::All, &[][..]), (Filter::field("_SYSTEMD_UNIT", "kubelet.service"), &["_SYSTEMD_UNIT=kubelet.service"])] {
+                let began = Instant::now();
+                let mut reader = Reader::default();
+                let read = reader.add(File::open(&path).unwrap(), String::new()).map_or(0, |()| export(&mut reader, &filter, Direction::Forward).len());
+                assert!(began.elapsed() < Duration::from_secs(10), "{name}, {wound}: {:?}", began.elapsed());
+                let golden = journalctl_reads(&path, arguments);
+                (cases, ours, theirs) = (cases + 1, ours + read, theirs + golden.unwrap_or(0));
+                if golden.is_some_and(|golden| read < golden) {
+                    worse.push(format!("{name}, {wound}: {read} of journalctl's {golden:?}"));
+                }
+                row.push(format!("{read:3} {:>6}", golden.map_or("killed".to_owned(), |golden| golden.to_string())));
+            }
+            println!("{} {name:28} {wound}", row.join("  "));
+        }
+    }
+    println!("{cases} cases: {ours} entries read; journalctl: {theirs}");
+    assert!(cases >= 100 && ours > theirs && worse.is_empty(), "{worse:#?}");
+}

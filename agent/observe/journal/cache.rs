@@ -3,14 +3,20 @@
 //! Files are read with `pread`, never mapped: a file that is truncated while it is read gives an error instead of SIGBUS.
 
 use std::fs::File;
+use std::io::IoSliceMut;
 use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::format::Fault;
 
 /// Small, because lookups through hash tables touch a few bytes here and there.
-const BLOCK: usize = 4096;
-/// 1 MiB in all.
+const BLOCK: usize = 2048;
+/// 512 KiB in all.
 const BLOCKS: usize = 256;
+/// Blocks read at once by who reads on and on.
+const AHEAD: usize = 8;
+/// Blocks in a row before somebody reads on and on.
+const ROW: u64 = 3;
 /// The longest piece that goes through the cache.
 const PIECE_MAX: usize = 64 << 10;
 
@@ -22,12 +28,14 @@ pub struct Handle {
     key: u32,
     /// Grows when the file has, so that blocks read before are not used again.
     generation: u32,
+    /// The block that comes after the one fetched last, times 256, and how many were fetched in a row before it.
+    next: AtomicU64,
 }
 
 impl Handle {
     #[must_use]
     pub fn new(file: File, key: u32) -> Self {
-        Self { file, key, generation: 0 }
+        Self { file, key, generation: 0, next: AtomicU64::new(0) }
     }
 
     #[must_use]
@@ -43,6 +51,14 @@ impl Handle {
     /// Forgets every block of this file.
     pub fn invalidate(&mut self) {
         self.generation = self.generation.wrapping_add(1);
+    }
+
+    /// Whether this block, which must be fetched, comes after others that were fetched in a row.
+    fn is_in_a_row(&self, block: u64) -> bool {
+        let next = self.next.load(Ordering::Relaxed);
+        let row = if next >> 8 == block { (next & 0xff).saturating_add(1).min(ROW) } else { 0 };
+        self.next.store(block.saturating_add(1) << 8 | row, Ordering::Relaxed);
+        row >= ROW
     }
 
     fn tag(&self) -> u64 {
@@ -145,8 +161,12 @@ impl Cache {
             }
         }
         let way = usize::from(*recent == 0);
+        if handle.is_in_a_row(block) && self.fetch_row(handle, block)? {
+            return self.block(handle, block);
+        }
         let start = (set * 2 + way) * BLOCK;
         let offset = block.checked_mul(BLOCK as u64).ok_or_else(beyond)?;
+        let (Some(slots), Some(recent)) = (self.slots.get_mut(set), self.recent.get_mut(set)) else { return Err(Fault::Damaged("no cache")) };
         let [first, second] = slots;
         let slot = if way == 0 { first } else { second };
         *slot = Slot::default();
@@ -155,6 +175,33 @@ impl Cache {
         *slot = Slot { tag, block, len };
         *recent = u8::from(way == 1);
         Ok((start, len))
+    }
+
+    /// Fetches this block and those after it with one call; false if they have no places beside each other.
+    fn fetch_row(&mut self, handle: &Handle, block: u64) -> Result<bool, Fault> {
+        let mut places = [0; AHEAD];
+        for (place, block) in places.iter_mut().zip(block..) {
+            let set = Self::set(handle, block);
+            let way = usize::from(self.recent.get(set) == Some(&0));
+            *place = set * 2 + way;
+        }
+        let Ok(blocks) = self.bytes.as_chunks_mut::<BLOCK>().0.get_disjoint_mut(places) else { return Ok(false) };
+        let mut blocks = blocks.map(|block| IoSliceMut::new(block));
+        for place in places {
+            self.slots.get_mut(place / 2).and_then(|slots| slots.get_mut(place % 2)).map(std::mem::take);
+        }
+        let offset = block.checked_mul(BLOCK as u64).ok_or_else(beyond)?;
+        let filled = rustix::io::preadv(&handle.file, &mut blocks, offset).map_err(std::io::Error::from)?;
+        // What is not whole is fetched again, when it is asked for.
+        let whole = filled / BLOCK;
+        for (place, block) in places.into_iter().zip(block..).take(whole) {
+            if let (Some(slot), Some(recent)) = (self.slots.get_mut(place / 2).and_then(|slots| slots.get_mut(place % 2)), self.recent.get_mut(place / 2)) {
+                *slot = Slot { tag: handle.tag() + 1, block, len: BLOCK };
+                *recent = u8::from(place % 2 == 1);
+            }
+        }
+        handle.next.store((block + whole as u64) << 8 | ROW, Ordering::Relaxed);
+        Ok(whole > 0)
     }
 }
 

@@ -14,7 +14,8 @@ const JSON_MAX: usize = 4096;
 /// None of the entry's own: only if the file is not one of the reader's.
 pub fn entry(reader: &mut Reader, file: usize, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Fault> {
     let EntryHead { realtime, monotonic, seqnum, boot_id, .. } = entry.head;
-    let (seqnum_id, boot_id) = (seqnum_id(reader, file)?.digits(), boot_id.digits());
+    let seqnum_id = seqnum_id(reader, file)?;
+    let (seqnum_id, boot_id) = (reader.digits(0, seqnum_id), reader.digits(1, boot_id));
     out.extend_from_slice(b"__CURSOR=");
     reader.cursor(file, &entry.head).write_with(&seqnum_id, &boot_id, out);
     out.extend_from_slice(b"\n__REALTIME_TIMESTAMP=");
@@ -122,10 +123,17 @@ fn json_value(name: &[u8], value: &[u8]) -> Vec<u8> {
 
 /// Appends the entry's message and a newline to `out`; nothing, if it has none.
 pub fn cat(reader: &mut Reader, file: usize, entry: &Entry, out: &mut Vec<u8>) {
-    let mut payload = Vec::new();
-    if reader.first(file, entry, b"MESSAGE=", FIELD_MAX, &mut payload) {
-        out.append(&mut payload);
-        out.push(b'\n');
+    for offset in &entry.items {
+        match reader.field(file, *offset, FIELD_MAX) {
+            Ok(field) => {
+                if let Some((b"MESSAGE", value)) = field.split() {
+                    out.extend_from_slice(value);
+                    out.push(b'\n');
+                    return;
+                }
+            }
+            Err(_) => reader.damaged += 1,
+        }
     }
 }
 

@@ -339,10 +339,14 @@ impl JournalFile {
         self.chain(cache, Some(first), array, count)
     }
 
+    /// The entries of a chain; of a damaged one, those before the damage.
     fn chain(&self, cache: &mut Cache, inline: Option<u64>, first: u64, count: u64) -> Result<Chain, Fault> {
         let item = if self.header.is_compact() { 4 } else { 8 };
-        let mut chain = Chain { inline, arrays: Vec::new(), len: u64::from(inline.is_some()).min(count), item, last: (u64::MAX, 0) };
-        self.follow_arrays(cache, &mut chain, first, count)?;
+        let mut chain = Chain { inline, arrays: Vec::new(), len: u64::from(inline.is_some()).min(count), item, last: (u64::MAX, 0), is_cut: false };
+        match self.follow_arrays(cache, &mut chain, first, count) {
+            Err(Fault::Damaged(_)) if chain.len > 0 => chain.is_cut = true,
+            followed => followed?,
+        }
         Ok(chain)
     }
 
@@ -351,6 +355,10 @@ impl JournalFile {
     /// # Errors
     /// The chain of arrays is damaged.
     pub fn extend(&self, cache: &mut Cache, chain: &mut Chain) -> Result<(), Fault> {
+        // What was cut when it was opened stays so, and is no news.
+        if chain.is_cut {
+            return Ok(());
+        }
         // The last array may have got more items, and a successor.
         let first = chain.arrays.pop().map_or(self.header.entry_array_offset, |array| {
             chain.len = array.first;
@@ -413,6 +421,8 @@ pub struct Chain {
     item: u64,
     /// The item found last: (index, offset).
     last: (u64, u64),
+    /// What comes later cannot be read.
+    is_cut: bool,
 }
 
 /// Which way to go through entries.
@@ -433,6 +443,12 @@ impl Chain {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Whether there was more, which is damaged.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// The offset of the entry with that index; `None` for one that was never written.

@@ -239,9 +239,6 @@ impl Header {
         if self.data_hash_table_size == 0 || self.data_hash_table_offset == 0 {
             return Err(Fault::Incomplete);
         }
-        if self.data_hash_table_size < 16 || self.data_hash_table_offset < self.header_size {
-            return Err(Fault::Damaged("no data hash table"));
-        }
         Ok(())
     }
 

@@ -92,6 +92,8 @@ pub struct Reader {
     pub(super) unpack: Decompressor,
     pub(super) files: Vec<JournalFile>,
     recent: Recent,
+    /// Ids written lately: a counter's and a boot's.
+    digits: [Option<(Id, [u8; 32])>; 2],
     /// The field read last, if it is not a recent one.
     buffer: Vec<u8>,
     opened: u32,
@@ -173,9 +175,9 @@ impl Reader {
         let Some(file) = self.files.get(index) else { return Ok(Plan::Never) };
         let parts = |reader: &mut Self, parts: &[Filter]| parts.iter().map(|part| reader.plan(index, part)).collect::<Result<Vec<_>, _>>();
         Ok(match filter {
-            Filter::All => Plan::Chain(file.all(&mut self.cache)?),
+            Filter::All => Plan::Chain(counted(file.all(&mut self.cache)?, &mut self.damaged)),
             Filter::Field(payload) => match file.find_data(&mut self.cache, &mut self.unpack, payload)? {
-                Some(offset) => Plan::Chain(file.having(&mut self.cache, offset)?),
+                Some(offset) => Plan::Chain(counted(file.having(&mut self.cache, offset)?, &mut self.damaged)),
                 None => Plan::Never,
             },
             Filter::And(filters) => Plan::And(parts(self, filters)?),
@@ -192,6 +194,23 @@ impl Reader {
         file.data(&mut self.cache, &mut self.unpack, offset, limit, out)
     }
 
+    /// The digits of an id: as a rule the same as before.
+    pub(super) fn digits(&mut self, place: usize, id: Id) -> [u8; 32] {
+        match self.digits.get_mut(place) {
+            Some(Some((kept, digits))) if *kept == id => *digits,
+            kept => {
+                let digits = id.digits();
+                kept.into_iter().for_each(|kept| *kept = Some((id, digits)));
+                digits
+            }
+        }
+    }
+
+    /// The line of a field that is one of text, if it was read lately.
+    pub(super) fn text(&self, file: usize, offset: u64) -> Option<&[u8]> {
+        self.recent.text(self.files.get(file)?.key(), offset)
+    }
+
     /// The payload of one field, if it begins with `prefix`, at most `limit` bytes.
     ///
     /// # Errors
@@ -199,11 +218,6 @@ impl Reader {
     pub fn data_if(&mut self, file: usize, offset: u64, prefix: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<bool, Fault> {
         let file = self.files.get(file).ok_or(Fault::Damaged("no such file"))?;
         file.data_if(&mut self.cache, &mut self.unpack, offset, prefix, limit, out)
-    }
-
-    /// The line of a field that is one of text, if it was read lately.
-    pub(super) fn text(&self, file: usize, offset: u64) -> Option<&[u8]> {
-        self.recent.text(self.files.get(file)?.key(), offset)
     }
 
     /// One field of an entry, at most `limit` bytes of it.
@@ -291,6 +305,11 @@ impl Reader {
         }
         Ok(boots)
     }
+}
+
+fn counted(chain: Chain, damaged: &mut u64) -> Chain {
+    *damaged += u64::from(chain.is_cut());
+    chain
 }
 
 /// Boots listed of one file.

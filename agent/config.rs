@@ -88,8 +88,82 @@ pub struct Certificates {
 /// Which systemd units are watched, besides those a Kubernetes node lives by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Units {
-    /// Names, as systemd knows them: `my-runtime.service`.
+    /// Names, as systemd knows them, and patterns of names: `my-runtime.service`, `backup-*.service`.
     pub watch: Vec<String>,
+}
+
+impl Units {
+    /// The units that are named. They are meant to run.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.watch.iter().map(String::as_str).filter(|name| !is_pattern(name))
+    }
+
+    /// The patterns, in the words of glob(7). Not all that they find need run.
+    pub fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.watch.iter().map(String::as_str).filter(|name| is_pattern(name))
+    }
+
+    /// Whether a pattern finds the unit of this name.
+    #[must_use]
+    pub fn finds(&self, name: &str) -> bool {
+        self.patterns().any(|pattern| matches_pattern(pattern, name))
+    }
+}
+
+fn is_pattern(name: &str) -> bool {
+    name.contains(['*', '?', '['])
+}
+
+/// glob(7): `*`, `?` and `[…]`, with ranges and `!` or `^`. A bracket that is never closed stands for itself. Bytes, for units have ASCII names.
+#[must_use]
+pub fn matches_pattern(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
+    let (mut at, mut seen) = (0, 0);
+    // Where the last star stands, and what it has swallowed so far: only that one can be taken back.
+    let mut star: Option<(usize, usize)> = None;
+    while let Some(byte) = name.get(seen) {
+        let next = pattern.get(at..).unwrap_or_default();
+        let matched = match next.first() {
+            Some(b'*') => {
+                star = Some((at, seen));
+                at += 1;
+                continue;
+            }
+            Some(b'?') => Some(1),
+            Some(b'[') => bracket(next, *byte),
+            other => (other == Some(byte)).then_some(1),
+        };
+        match (matched, &mut star) {
+            (Some(length), _) => (at, seen) = (at + length, seen + 1),
+            (None, Some((place, swallowed))) => {
+                *swallowed += 1;
+                (at, seen) = (*place + 1, *swallowed);
+            }
+            (None, None) => return false,
+        }
+    }
+    pattern.get(at..).unwrap_or_default().iter().all(|left| *left == b'*')
+}
+
+/// How long the bracket is that a pattern begins with, if it has this byte.
+fn bracket(pattern: &[u8], byte: u8) -> Option<usize> {
+    let Some(end) = pattern.iter().skip(2).position(|byte| *byte == b']').map(|at| at + 2) else { return (byte == b'[').then_some(1) };
+    let mut inside = pattern.get(1..end)?;
+    let negated = matches!(inside, [b'!' | b'^', _, ..]);
+    if negated {
+        inside = inside.get(1..)?;
+    }
+    let mut found = false;
+    while let Some(first) = inside.first() {
+        if let [low, b'-', high, ..] = inside {
+            found |= (low..=high).contains(&&byte);
+            inside = inside.get(3..)?;
+        } else {
+            found |= *first == byte;
+            inside = inside.get(1..)?;
+        }
+    }
+    (found != negated).then_some(end + 1)
 }
 
 /// How the container runtime is looked at.
@@ -253,7 +327,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "units.watch",
-        expected: "a list of systemd units' names, as [my-runtime.service]",
+        expected: "a list of systemd units' names or patterns, as [my-runtime.service, 'backup-*.service']",
         set: |config, value| value.list(unit_name).map(|units| config.units.watch = units),
         get: |config| Value::List(config.units.watch.clone()),
     },
@@ -543,10 +617,10 @@ fn node_name(name: &str) -> Option<&str> {
     (name.len() <= 253 && name.split('.').all(label)).then_some(name)
 }
 
-/// systemd.unit(5): the characters of a name, and the types that can run or fail.
+/// systemd.unit(5): the characters of a name, and the types that can run or fail. glob(7): those of a pattern.
 fn unit_name(name: &str) -> Option<String> {
     let (stem, kind) = name.rsplit_once('.')?;
-    let character = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    let character = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@*?[]!^".contains(c);
     let kinds = ["service", "socket", "mount", "automount", "swap", "target", "path", "timer", "slice", "scope"];
     (!stem.is_empty() && name.len() <= 255 && name.chars().all(character) && kinds.contains(&kind)).then(|| name.to_owned())
 }

@@ -143,7 +143,7 @@ fn supervise(
     let (host, config, board) = own();
     tasks.spawn(named("the observer of files", files(host, config, board)));
     let (host, config, board) = own();
-    tasks.spawn(named("the observer of pressure", pressure(host, config, board)));
+    tasks.spawn(named("the observer of pressure", async move { match observe::pressure::watch(host, config, board).await {} }));
     let (host, config, board) = own();
     let live = host.is_live().then(|| Arc::clone(&board));
     tasks.spawn(named("the observer of the runtime", async move { match observe::runtime::watch(host, config, board).await {} }));
@@ -168,7 +168,8 @@ async fn files(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
             tracing::warn!("no inotify ({error}): changed files are seen at the next resync only; raise fs.inotify.max_user_instances");
         }
         let units = board.read(configuring_units);
-        look_at_files(&mut looks, &host, &config, &board).await;
+        // What it learns is large, and is not held between two rounds.
+        Box::pin(look_at_files(&mut looks, &host, &config, &board)).await;
         let wanted = board.read(directories);
         if wanted != watched {
             watched = wanted;
@@ -292,28 +293,6 @@ fn timed<T>(look: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
     let seen = look();
     (seen, start.elapsed())
-}
-
-/// The kubelet's own rhythm is 10 s (`pkg/kubelet/kubelet.go` `evictionMonitoringPeriod`).
-async fn pressure(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
-    let mut look = Look::new(LOOK);
-    let probe = Arc::new(observe::pressure::Probe::new(config.pressure.clone()));
-    let mut news = board.news();
-    // Which file systems to measure is in the kubelet's configuration.
-    while board.read(|facts| !facts.observed.contains_key(&Domain::Kubelet)) && news.changed().await.is_ok() {}
-    loop {
-        let (at, probe) = (Arc::clone(&host), Arc::clone(&probe));
-        let (kubelet, units) = board.read(|facts| (facts.kubelet.known().cloned(), facts.units.clone()));
-        let seen = match kubelet {
-            Some(kubelet) => look.at(move || timed(|| observe::pressure::observe(&at, &kubelet, &units, &probe))).await,
-            None => Err(Blind::new("which file systems count is in the kubelet's configuration, which cannot be seen")),
-        };
-        match seen {
-            Ok((pressure, took)) => board.put(Domain::Pressure, took, |facts| facts.pressure = Observed::Known(pressure)),
-            Err(blind) => board.put(Domain::Pressure, LOOK, |facts| facts.pressure = Observed::Unknown(blind)),
-        }
-        sleep(jittered(config.intervals.pressure)).await;
-    }
 }
 
 /// Ten percent more or less, so that ten thousand agents started together do not work together.

@@ -2,7 +2,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +112,7 @@ pub fn article(check: &Check) -> String {
 #[must_use]
 pub fn assemble(facts: &Facts, mut findings: Vec<Finding>) -> Report {
     attribute(&mut findings);
+    lower_expected(&mut findings);
     sort(&mut findings);
     let mut unknown: Vec<Unknown> = Vec::new();
     for (domain, blind) in facts.blind_spots() {
@@ -161,7 +162,21 @@ fn attribute(findings: &mut [Finding]) {
     }
 }
 
+/// What is explained by nothing but infos is as it should be, and so an info itself: the kubelet of a node that nobody has joined
+/// to a cluster restarts until somebody does.
+fn lower_expected(findings: &mut [Finding]) {
+    loop {
+        let worse: HashSet<Reference> = findings.iter().filter(|finding| finding.severity > Severity::Info).map(Finding::reference).collect();
+        let expected = |finding: &Finding| !finding.explained_by.is_empty() && !finding.explained_by.iter().any(|cause| worse.contains(cause));
+        let Some(finding) = findings.iter_mut().find(|finding| finding.severity > Severity::Info && expected(finding)) else { return };
+        finding.severity = Severity::Info;
+    }
+}
+
 fn explains(cause: &Finding, effect: &Finding, check: &Check) -> bool {
+    if effect.hangs_on.as_ref().is_some_and(|subjects| !subjects.contains(&cause.subject)) {
+        return false;
+    }
     let Some(causing) = check.explained_by.iter().find(|candidate| candidate.code == cause.code) else { return false };
     // Where each could explain the other (units that do not run), the deeper one is the cause, up to the kubelet: the runtime's
     // failure is the kubelet's, and what runs beside the kubelet stands by itself. Else both would have a cause, and neither be one.

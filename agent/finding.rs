@@ -131,6 +131,8 @@ pub enum LogSource {
     Unit(&'static str),
     /// The kernel, this boot.
     Kernel,
+    /// A container of kube-system of that name, its present or last start only.
+    Container(&'static str),
 }
 
 /// Something that is wrong (or worth knowing), of what, by which evidence, and what to run.
@@ -138,6 +140,7 @@ pub enum LogSource {
 pub struct Finding {
     /// Set from the check that made it.
     pub code: String,
+    /// The check's; info where nothing but infos explain it.
     pub severity: Severity,
     /// What it is about: a unit, a path, a file system. `(code, subject)` is its identity.
     pub subject: String,
@@ -157,6 +160,9 @@ pub struct Finding {
     pub article: String,
     /// The part of the node it is about.
     pub component: Component,
+    /// Where it is set, the subjects of the only findings that can explain this one.
+    #[serde(skip)]
+    pub hangs_on: Option<Vec<String>>,
 }
 
 /// Where it was seen, and what was seen.
@@ -190,6 +196,7 @@ impl Finding {
             stale: false,
             article: String::new(),
             component,
+            hangs_on: None,
         }
     }
 
@@ -208,6 +215,13 @@ impl Finding {
     #[must_use]
     pub fn remedy(mut self, command: impl Into<String>) -> Self {
         self.remedy.push(command.into());
+        self
+    }
+
+    /// Nothing explains it but findings of these subjects.
+    #[must_use]
+    pub fn hangs_on(mut self, subjects: Vec<String>) -> Self {
+        self.hangs_on = Some(subjects);
         self
     }
 

@@ -796,9 +796,19 @@ fn no_key_is_in_the_facts() {
     }
 }
 
+/// A process that does not outlive the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A TLS server of Python's, which tells of every connection.
 struct Server {
-    process: Child,
+    _process: Running,
     says: BufReader<ChildStdout>,
     port: u16,
 }
@@ -810,7 +820,7 @@ impl Server {
         let mut says = BufReader::new(process.stdout.take().unwrap());
         let mut port = String::new();
         says.read_line(&mut port).unwrap();
-        Self { port: port.trim().parse().unwrap(), process, says }
+        Self { port: port.trim().parse().unwrap(), _process: Running(process), says }
     }
 
     /// Waits for the end of the next connection.
@@ -818,13 +828,6 @@ impl Server {
         let mut line = String::new();
         self.says.read_line(&mut line).unwrap();
         line.trim().to_owned()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
@@ -881,17 +884,99 @@ fn what_a_server_presents_is_compared_with_its_file() {
 
     // The daemon asks at its start, and again at once when the file has changed.
     let mut serve = live(&disk, &["serve", "--listen", "127.0.0.1:0", "--state-dir", "none"]).unwrap();
-    let mut daemon = serve.stderr(Stdio::piped()).spawn().unwrap();
-    let mut log = BufReader::new(daemon.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut daemon = Running(serve.stderr(Stdio::piped()).spawn().unwrap());
+    let mut log = BufReader::new(daemon.0.stderr.take().unwrap()).lines().map_while(Result::ok);
     assert!(log.any(|line| line.contains("listening on http://")), "the daemon starts");
     std::thread::spawn(move || log.for_each(drop));
     assert_eq!(server.connection(), "read b''");
     disk.write("/var/lib/kubelet/pki/new.pem", old.file());
     fs::rename(disk.path("/var/lib/kubelet/pki/new.pem"), disk.path(file)).unwrap();
     assert_eq!(server.connection(), "read b''", "it asks when the file was replaced");
-    daemon.kill().unwrap();
-    daemon.wait().unwrap();
+    drop(daemon);
 
     let report: Report = serde_json::from_slice(&live(&disk, &["check", "--output", "json"]).unwrap().output().unwrap().stdout).unwrap();
     assert!(!findings(&report).iter().any(|finding| finding.starts_with("certificate-served-differs")), "what is served is the file again");
+}
+
+/// Which of these bytes lie in the memory that a process can write.
+fn in_memory(pid: u32, wanted: &[(String, Vec<u8>)]) -> Vec<String> {
+    use std::os::unix::fs::FileExt as _;
+    let patterns = wanted.iter().map(|(_, bytes)| bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>());
+    let patterns = regex::bytes::RegexSetBuilder::new(patterns).unicode(false).build().unwrap();
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    let mut found: Vec<String> = Vec::new();
+    for line in fs::read_to_string(format!("/proc/{pid}/maps")).unwrap().lines().filter(|line| line.contains(" rw")) {
+        let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let from = u64::from_str_radix(from, 16).unwrap();
+        let mut bytes = vec![0; usize::try_from(u64::from_str_radix(to, 16).unwrap() - from).unwrap()];
+        if memory.read_exact_at(&mut bytes, from).is_ok() {
+            found.extend(patterns.matches(&bytes).into_iter().map(|at| format!("{} {}", wanted[at].0, line.split(' ').next_back().unwrap())));
+        }
+    }
+    found
+}
+
+/// A part of a private key in each form in which it passes through the process: as text in its file, decoded, and decoded again.
+fn forms_of_key(name: &str, base64: &str) -> Vec<(String, Vec<u8>)> {
+    use base64::Engine as _;
+    let engine = base64::engine::general_purpose::STANDARD;
+    let middle = |bytes: &[u8]| bytes[bytes.len() / 2..bytes.len() / 2 + 24].to_vec();
+    let mut forms = vec![(format!("{name}, base64"), middle(base64.as_bytes()))];
+    let mut text = base64.to_owned();
+    while let Ok(bytes) = engine.decode(text.lines().filter(|line| !line.starts_with("-----")).collect::<String>()) {
+        forms.push((format!("{name}, decoded {} times", forms.len()), middle(&bytes)));
+        text = String::from_utf8_lossy(&bytes).into_owned();
+    }
+    forms
+}
+
+#[test]
+fn no_private_key_stays_in_memory_and_no_core_is_written() {
+    use std::os::unix::process::ExitStatusExt as _;
+    if !nix::unistd::geteuid().is_root() {
+        let _ = writeln!(std::io::stderr(), "left out: what stays in memory, which only root may read");
+        return;
+    }
+    let disk = Disk::new();
+    disk.unpack("kubeadm-control-plane-healthy", &[]);
+    let mut keys = Vec::new();
+    for kubeconfig in ["kubelet.conf", "admin.conf", "controller-manager.conf"] {
+        let text = fs::read_to_string(disk.path(&format!("/etc/kubernetes/{kubeconfig}"))).unwrap();
+        let data = text.lines().find_map(|line| line.trim().strip_prefix("client-key-data: ")).unwrap();
+        keys.extend(forms_of_key(kubeconfig, data));
+    }
+    for file in ["/etc/kubernetes/pki/ca.key", "/etc/kubernetes/pki/apiserver.key", "/etc/kubernetes/pki/etcd/server.key"] {
+        keys.extend(forms_of_key(file, &fs::read_to_string(disk.path(file)).unwrap()));
+    }
+    // Of RSA, which lies in PKCS#1 here, and decoded once; a kubeconfig's twice.
+    assert_eq!(keys.len(), 3 * 3 + 3 * 2);
+    let ca = ca("kubernetes");
+    let (rotated, beside) = (issue_with(&client_params(), &ca, &PKCS_ED25519), issue_with(&client_params(), &ca, &PKCS_ECDSA_P256_SHA256));
+    fs::remove_file(disk.path(CURRENT)).unwrap();
+    disk.write(CURRENT, rotated.file());
+    disk.write("/var/lib/kubelet/pki/kubelet.crt", &beside.pem);
+    disk.write("/var/lib/kubelet/pki/kubelet.key", &beside.key);
+    keys.extend(forms_of_key("Ed25519", &rotated.key));
+    keys.extend(forms_of_key("P-256", &beside.key));
+    let with_cores = |program: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -c unlimited; exec \"$@\"", "sh", program]).current_dir(&disk.0);
+        command
+    };
+    let abort = |child: &mut Running| {
+        assert!(Command::new("kill").args(["-ABRT", &child.0.id().to_string()]).status().unwrap().success());
+        child.0.wait().unwrap().core_dumped()
+    };
+    let mut serve = with_cores(env!("CARGO_BIN_EXE_nodetriage"));
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--state-dir", "none", "--root"]).arg(&disk.0);
+    let mut daemon = Running(serve.stderr(Stdio::piped()).spawn().unwrap());
+    let mut log = BufReader::new(daemon.0.stderr.take().unwrap()).lines().map_while(Result::ok);
+    // What is told once the certificates have been judged.
+    assert!(log.any(|line| line.contains("certificate-untrusted-issuer")), "the certificates are judged");
+    let name = ("the certificates' name".to_owned(), b"kube-apiserver-kubelet-client".to_vec());
+    assert_ne!(in_memory(daemon.0.id(), &[name]), Vec::<String>::new(), "what is looked for is found");
+    assert_eq!(in_memory(daemon.0.id(), &keys), Vec::<String>::new());
+    let other = abort(&mut Running(with_cores("sleep").arg("60").spawn().unwrap()));
+    eprintln!("another program leaves a core here: {other}");
+    assert!(!abort(&mut daemon), "it leaves no core");
 }

@@ -121,7 +121,10 @@ fn a_bad_value_is_refused_at_its_place_with_what_was_expected() {
         ("listen: {a: b}", "FILE:1:9: listen: a mapping is not an address and a port, as 127.0.0.1:20258 or [::]:20258"),
         ("certificates: {expiring_days: 0}", "FILE:1:31: certificates.expiring_days: 0 is not a whole number of days, 1 to 3650"),
         ("certificates: {paths: [a.crt]}", "FILE:1:23: certificates.paths: [a.crt] is not a list of absolute paths"),
-        ("units: {watch: [kubelet]}", "FILE:1:16: units.watch: [kubelet] is not a list of systemd units' names, as [my-runtime.service]"),
+        (
+            "units: {watch: [kubelet]}",
+            "FILE:1:16: units.watch: [kubelet] is not a list of systemd units' names or patterns, as [my-runtime.service, 'backup-*.service']",
+        ),
         ("intervals: {resync: 1s}", "FILE:1:21: intervals.resync: 1s is not a duration of 10s to 24h, as 5m"),
         ("intervals: {pressure: 10}", "FILE:1:23: intervals.pressure: 10 is not a duration of 1s to 10m, as 10s"),
         ("intervals: {pressure: 99999999999999999999d}", "FILE:1:23: intervals.pressure: 99999999999999999999d is not a duration of 1s to 10m, as 10s"),
@@ -204,4 +207,27 @@ fn thresholds_of_the_file_are_the_ones_that_judge() {
     let codes = |args: &[&str]| String::from_utf8(nodetriage(&[args, &at[..]].concat(), &[]).stdout).unwrap();
     assert!(!codes(&["check"]).contains("certificate-expiring"));
     assert!(codes(&["check", "--config", file.to_str().unwrap()]).contains("certificate-expiring"));
+}
+
+#[test]
+fn a_pattern_finds_what_glob_says() {
+    use nodetriage::config::matches_pattern;
+    for (pattern, found, not_found) in [
+        (
+            "backup-*.service",
+            &["backup-a.service", "backup-.service", "backup-a-b.service.service"][..],
+            &["backup.service", "backup-a.timer", "my-backup-a.service"][..],
+        ),
+        ("*", &["", "a", "a.b"], &[]),
+        ("*-*-*.service", &["a-b-c.service", "a-b-c-d.service"], &["a-b.service"]),
+        ("db?.service", &["db1.service"], &["db.service", "db12.service"]),
+        ("db[0-3a].service", &["db0.service", "db3.service", "dba.service"], &["db4.service", "db-.service", "db].service"]),
+        ("db[!0-3].service", &["db4.service"], &["db0.service", "db.service"]),
+        ("db[].-]", &["db]", "db.", "db-"], &["dba"]),
+        ("db[1", &["db[1"], &["db1"]),
+        ("a*a*a*a*a*a*a*a*a*b", &["aaaaaaaaaab"], &["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]),
+    ] {
+        let of = |names: &[&str], expected: bool| names.iter().find(|name| matches_pattern(pattern, name) != expected).map(|name| (*name).to_owned());
+        assert_eq!((of(found, true), of(not_found, false)), (None, None), "{pattern}");
+    }
 }

@@ -60,9 +60,18 @@ basicConstraints = critical,CA:false
 keyUsage = critical,digitalSignature
 extendedKeyUsage = clientAuth
 authorityKeyIdentifier = keyid
+[server]
+basicConstraints = critical,CA:false
+keyUsage = critical,digitalSignature
+extendedKeyUsage = serverAuth
+authorityKeyIdentifier = keyid
+subjectAltName = IP:192.0.2.1
 END
 sign ca /CN=kubernetes "now - 400 days" "now + 3250 days" authority -selfsign
 client "now - 363 days"
+# What the API server of this node's cluster presents, for who stands in for it.
+sign api-server /CN=kube-apiserver "now - 363 days" "now + 300 days" server
+(umask 077 && cat "$ca/api-server.crt" "$ca/api-server.key" > "$ca/api-server.pem")
 cp "$ca/ca.crt" "$tree/etc/kubernetes/pki/ca.crt"
 
 cat > "$tree/etc/kubernetes/kubelet.conf" <<END

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use nodetriage::config::Config;
 use nodetriage::diagnose::diagnose;
-use nodetriage::facts::kubelet::{FileState, ThresholdValue};
+use nodetriage::facts::kubelet::{FileState, Oddity, ThresholdValue};
 use nodetriage::facts::units::{Active, EnvironmentFile, Unit, UnitSource};
 use nodetriage::facts::{Blind, Facts, Kubelet, Observed, Sourced, Units};
 use nodetriage::observe::{self, host::Host, units};
@@ -218,7 +218,7 @@ fn eviction_thresholds_replace_or_merge_as_the_kubelet_has_it() {
 #[test]
 fn a_live_process_tells_its_own_flags_and_the_unit_where_they_were_written() {
     let secret = kubeconfig("https://192.0.2.1:6443", "");
-    let tree = Tree::new("live", &[("/etc/default/kubelet", "KUBELET_EXTRA_ARGS=--node-ip=192.0.2.7\n"), ("/kubelet.conf", &secret)]);
+    let tree = Tree::new("live", &[("/etc/default/kubelet", "KUBELET_EXTRA_ARGS=--node-ip=192.0.2.7 --max-pods=many\n"), ("/kubelet.conf", &secret)]);
     let kubelet_conf = tree.path("/kubelet.conf");
     fs::set_permissions(&kubelet_conf, fs::Permissions::from_mode(0o640)).unwrap();
     let program = tree.path("kubelet");
@@ -252,30 +252,171 @@ fn a_live_process_tells_its_own_flags_and_the_unit_where_they_were_written() {
     child.wait().unwrap();
     assert_eq!(kubelet.command_line_source, cmdline);
     assert_eq!(from(&kubelet.flags["config"]), (&"/nowhere/live.yaml".to_owned(), format!("{cmdline} --config").as_str()));
+    fs::set_permissions(tree.path("/etc/default/kubelet"), fs::Permissions::from_mode(0o644)).unwrap();
     let written = format!("{}:1 --node-ip", tree.path("/etc/default/kubelet").display());
     assert_eq!(from(&kubelet.flags["node-ip"]), (&"192.0.2.7".to_owned(), written.as_str()));
     assert_eq!(kubelet.config.as_ref().unwrap().state, FileState::Missing);
     assert_eq!(kubelet.kubeconfig.as_ref().unwrap().file.state, FileState::Valid);
     let seen: Vec<_> = kubelet.surroundings.permissions.iter().map(|file| (file.path.as_str(), file.mode, file.secret)).collect();
-    assert_eq!(seen, [(kubelet_conf.to_str().unwrap(), 0o640, true)]);
+    let environment = tree.path("/etc/default/kubelet");
+    assert_eq!(seen, [(environment.to_str().unwrap(), 0o644, false), (kubelet_conf.to_str().unwrap(), 0o640, true)], "and who can change its flags");
+    // What it has been given, and what it would be given now.
+    let odd: Vec<_> = kubelet.odd_flags.iter().map(|odd| (odd.name.as_str(), odd.live)).collect();
+    assert_eq!(odd, [("bootstrap-token", true), ("max-pods", false)]);
     assert!(!serde_json::to_string(&kubelet).unwrap().contains("abcdef"), "a token is in the facts");
+}
+
+/// The flags that a kubelet prints of itself at `-v=2`, as words of a command line.
+fn printed(flags: &str) -> Vec<String> {
+    let value = |text: &str| text.trim_matches('"').trim_start_matches('[').trim_end_matches(']').to_owned();
+    flags.lines().map(|line| line.split_once('=').map_or_else(|| line.to_owned(), |(name, text)| format!("{name}={}", value(text)))).collect()
+}
+
+/// What is odd about a command line, as facts tell it.
+fn odd(name: &str, flags: &[String]) -> Vec<(String, Oddity)> {
+    let quoted: Vec<String> = flags.iter().map(|flag| format!("\"{flag}\"")).collect();
+    let unit = format!("[Service]\nExecStart=/usr/bin/kubelet {}\n[Install]\nWantedBy=multi-user.target\n", quoted.join(" "));
+    let tree = Tree::new(name, &[("/usr/lib/systemd/system/kubelet.service", &unit)]);
+    tree.kubelet().odd_flags.into_iter().map(|odd| (odd.name, odd.oddity)).collect()
+}
+
+#[test]
+fn every_flag_that_real_kubelets_have_is_known_with_its_type() {
+    let newest = printed(include_str!("data/kubelet/flags-1.36.2.txt"));
+    assert_eq!(newest.len(), 150);
+    assert_eq!(odd("flags-1.36.2", &newest), []);
+    let oldest = printed(include_str!("data/kubelet/flags-1.20.2.txt"));
+    assert_eq!(oldest.len(), 184);
+    // Those that 1.36.2 does not print are gone by then, and no others; so many are shown.
+    let has = |name: &str| newest.iter().any(|flag| flag.split_once('=').is_some_and(|(newer, _)| newer.trim_start_matches('-') == name));
+    let removed: Vec<String> = oldest.iter().filter(|flag| !has(flag.split_once('=').unwrap().0.trim_start_matches('-'))).cloned().collect();
+    assert_eq!(removed.len(), 47);
+    for flag in &removed {
+        let saw = odd("flags-1.20.2", std::slice::from_ref(flag));
+        assert!(matches!(saw.as_slice(), [(_, Oddity::Gone { release: 21..=36 })]), "{flag}: {saw:?}");
+    }
+    let kept: Vec<String> = oldest.into_iter().filter(|flag| !removed.contains(flag)).collect();
+    assert_eq!(odd("flags-both", &kept), []);
+}
+
+/// The words of kubelets 1.36.2 and 1.20.2 on what they would not start with, and what is said of the same here.
+#[test]
+fn what_real_kubelets_refused_is_refused() {
+    // `failed to validate kubelet configuration, error: [invalid configuration: FIELD (--flag) VALUE must …, invalid configuration: …]`
+    let words = "invalid configuration: healthzPort (--healthz-port) 70000 must be between 1 and 65535, inclusive, invalid configuration: \
+                 imageGCLowThresholdPercent (--image-gc-low-threshold) 80 must be less than imageGCHighThresholdPercent (--image-gc-high-threshold) 50";
+    let faults = said(&configured("real-values", &format!("{HEAD}imageGCHighThresholdPercent: 50\nhealthzPort: 70000\n")));
+    let fields = words.split("invalid configuration: ").filter(|part| !part.is_empty()).map(|part| part.split(' ').next().unwrap());
+    for field in fields {
+        assert!(faults.iter().any(|fault| fault.contains(field)), "{field}: {faults:?}");
+    }
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    // `failed to run Kubelet: unsupported eviction signal memory.free`
+    let faults = said(&configured("real-signal", &format!("{HEAD}evictionHard:\n  memory.free: 100Mi\n")));
+    assert!(faults.len() == 1 && faults[0].starts_with("4:3 evictionHard has the signal \"memory.free\""), "{faults:?}");
+    // `failed to parse kubelet flag: unknown flag: --network-plugin`, of 1.36.2; and of 1.20.2 `unknown flag: --network-plugin-mtu-x`
+    let flags = ["--network-plugin=cni", "--container-runtime=remote", "--network-plugin-mtu-x=1"].map(str::to_owned);
+    let meant = Oddity::Unknown { did_you_mean: Some("network-plugin-mtu".to_owned()) };
+    let expected = [("network-plugin", Oddity::Gone { release: 24 }), ("container-runtime", Oddity::Gone { release: 27 }), ("network-plugin-mtu-x", meant)];
+    assert_eq!(odd("real-flags", &flags), expected.map(|(name, oddity)| (name.to_owned(), oddity)));
+}
+
+#[test]
+fn flags_are_validated_together_with_the_file_that_they_override() {
+    let tree = with_unit(
+        "flags-and-file",
+        "KUBELET_EXTRA_ARGS='--image-gc-low-threshold=90 --eviction-soft=memory.available<1Gi --kube-reserved=cpu=1 --feature-gates=A=false'\n",
+        &[(
+            CONFIG,
+            &format!(
+                "{HEAD}imageGCHighThresholdPercent: 88\nkubeReserved: {{ memory: 1GB }}\nfeatureGates: {{ A: true, B: true }}\nstaticPodURLHeader: {{ Authorization: [abcdef] }}\n"
+            ),
+        )],
+    );
+    let kubelet = tree.kubelet();
+    let refused: Vec<_> = kubelet.odd_flags.iter().map(|odd| (odd.name.as_str(), odd.source.as_str(), &odd.oddity)).collect();
+    let said = |message: &str| Oddity::Refused(message.to_owned());
+    let expected = [
+        (
+            "image-gc-low-threshold",
+            "/etc/default/kubelet:1 --image-gc-low-threshold",
+            &said("imageGCLowThresholdPercent (90) must be less than imageGCHighThresholdPercent (88)"),
+        ),
+        (
+            "eviction-soft",
+            "/etc/default/kubelet:1 --eviction-soft",
+            &said("evictionSoft.memory.available needs a grace period of the same name in evictionSoftGracePeriod"),
+        ),
+    ];
+    assert_eq!(refused, expected);
+    assert_eq!(kubelet.config.as_ref().unwrap().state, FileState::Valid, "kubeReserved is overridden, its mistake with it");
+    let set: Vec<_> = kubelet.settings.iter().map(|(field, value)| (field.as_str(), value.value.as_str(), value.source.as_str())).collect();
+    let flag = |name: &str| format!("/etc/default/kubelet:1 --{name}");
+    assert_eq!(
+        set,
+        [
+            ("evictionSoft.memory.available", "1Gi", flag("eviction-soft").as_str()),
+            ("featureGates.A", "false", &flag("feature-gates")),
+            ("featureGates.B", "true", "/var/lib/kubelet/config.yaml:5"),
+            ("imageGCHighThresholdPercent", "88", "/var/lib/kubelet/config.yaml:3"),
+            ("imageGCLowThresholdPercent", "90", &flag("image-gc-low-threshold")),
+            ("kubeReserved.cpu", "1", &flag("kube-reserved")),
+        ]
+    );
+    assert!(!serde_json::to_string(&kubelet).unwrap().contains("abcdef"), "a header may hold a token");
+}
+
+#[test]
+fn the_installed_package_tells_the_version() {
+    let status = |version: &str| {
+        format!("Package: kubeadm\nVersion: 1.9.9-1\n\nPackage: kubelet\nStatus: install ok installed\nVersion: {version}\n\nPackage: zlib1g\nVersion: 2\n")
+    };
+    let version = |name: &str, version: &str| Tree::new(name, &[("/var/lib/dpkg/status", &status(version))]).kubelet().version;
+    assert_eq!(version("dpkg", "1.36.2-1.1"), Some(Sourced::new("1.36.2".to_owned(), "/var/lib/dpkg/status:6")));
+    assert_eq!(version("dpkg-epoch", "1:1.20.2-00").unwrap().value, "1.20.2");
+    assert_eq!(Tree::new("dpkg-none", &[]).kubelet().version, None);
+    let elsewhere = "[Service]\nExecStart=/opt/bin/kubelet --v=2\n[Install]\nWantedBy=multi-user.target\n";
+    let tree = Tree::new("dpkg-elsewhere", &[("/var/lib/dpkg/status", &status("1.36.2")), ("/usr/lib/systemd/system/kubelet.service", elsewhere)]);
+    assert_eq!(tree.kubelet().version, None, "the package's program is another one");
 }
 
 #[test]
 fn bad_files_get_a_bounded_answer() {
     let large = format!("{HEAD}# {}\n", "x".repeat(5 << 20));
+    let bomb: String = (1..30).fold("a0: &a0 [x, x]\n".to_owned(), |bomb, level| bomb + &format!("a{level}: &a{level} [*a{0}, *a{0}, *a{0}]\n", level - 1));
     for (name, content, expected) in [
         ("large", large.as_str(), "too long"),
         ("list", "- a\n- b\n", "a list, where a KubeletConfiguration is expected"),
         ("word", "hello", "\"hello\", where a KubeletConfiguration is expected"),
         ("no-kind", "apiVersion: kubelet.config.k8s.io/v1beta1\n", "kind is not set"),
         ("nul", "apiVersion: \0\n", "not YAML"),
+        ("tabs", &format!("{HEAD}authentication:\n\tx509: {{}}\n"), "4:"),
+        ("bomb", &format!("{HEAD}{bomb}"), "not YAML"),
+        ("tower", &"[".repeat(10_000), "not YAML"),
+        ("json-comment", "{ // kubelet\n  \"kind\": \"KubeletConfiguration\" }", "1:"),
+        ("no-alias", &format!("{HEAD}maxPods: *nowhere\n"), "3:"),
     ] {
         let said = said(&configured(name, content));
         assert!(said.len() == 1 && said[0].contains(expected) && said[0].len() < 400, "{name}: {said:?}");
     }
+    for (name, content) in [
+        ("bom", format!("\u{feff}{HEAD}maxPods: 5\n")),
+        ("anchors", format!("{HEAD}x-common: &five 5\nmaxPods: *five\n")),
+        ("windows", format!("{HEAD}maxPods: 5\n").replace('\n', "\r\n")),
+        ("json", "{\"apiVersion\": \"kubelet.config.k8s.io/v1beta1\", \"kind\": \"KubeletConfiguration\", \"maxPods\": 5.0}".to_owned()),
+    ] {
+        let kubelet = configured(name, &content);
+        assert_eq!(kubelet.config.as_ref().unwrap().state, FileState::Valid, "{name}");
+        assert!(["5", "5.0"].contains(&kubelet.settings["maxPods"].value.as_str()), "{name}: {:?}", kubelet.settings["maxPods"]);
+    }
+    let twice = configured("twice", &format!("{HEAD}maxPods: 5\nmaxPods: 6\n"));
+    assert_eq!(twice.settings["maxPods"].value, "6");
+    assert_eq!((twice.ignored_fields[0].field.as_str(), twice.ignored_fields[0].line, twice.ignored_fields[0].duplicate), ("maxPods", 3, true));
+
     let tree = Tree::new("kinds", &[(CONFIG, "")]);
     let path = tree.path(CONFIG);
+    fs::File::options().write(true).open(&path).unwrap().set_len(100 << 20).unwrap();
+    assert!(said(&tree.kubelet())[0].contains("too long"), "100 MiB of nothing");
     fs::write(&path, b"apiVersion: kubelet.config.k8s.io/v1beta1\nkind: \xff\xfe\n").unwrap();
     assert_eq!(said(&tree.kubelet()), ["2:7 not YAML: a byte that is no UTF-8"]);
     fs::remove_file(&path).unwrap();

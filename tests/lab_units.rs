@@ -6,12 +6,14 @@ mod lab;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_core::Stream as _;
 use lab::{DEADLINE, Lab, roots};
 use nodetriage::config::Config;
 use nodetriage::facts::units::Unit;
@@ -24,6 +26,8 @@ use tokio::sync::oneshot;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_nodetriage");
 const KUBELET: &str = "kubelet.service";
+/// More than the whole daemon may use.
+const LONG_REPLY: usize = 64 << 20;
 
 /// systemd 252, 257 and 262, each with dbus-daemon, and 257 with dbus-broker.
 const NODES: [(&str, &str); 4] = [("bookworm", "daemon"), ("trixie", "daemon"), ("forky", "daemon"), ("trixie", "broker")];
@@ -54,6 +58,10 @@ struct Watch {
 
 impl Watch {
     fn of(root: PathBuf) -> Self {
+        Self::with(root, Config::default())
+    }
+
+    fn with(root: PathBuf, config: Config) -> Self {
         let board = Arc::new(Board::new(Facts::unobserved(Timestamp::from(SystemTime::now()), Node::default())));
         let (stop, stopped) = oneshot::channel();
         let watched = Arc::clone(&board);
@@ -62,7 +70,7 @@ impl Watch {
             let host = Arc::new(Host::open(&root).unwrap());
             runtime.block_on(async {
                 tokio::select! {
-                    never = units::watch(host, Arc::new(Config::default()), watched) => match never {},
+                    never = units::watch(host, Arc::new(config), watched) => match never {},
                     _ = stopped => {}
                 }
             });
@@ -82,7 +90,11 @@ impl Watch {
     }
 
     fn sees(&self, what: &str, expected: impl Fn(&Unit) -> bool) {
-        self.wait(DEADLINE, what, |units| units.known().and_then(|units| units.get(KUBELET)).is_some_and(&expected));
+        self.sees_unit(KUBELET, what, expected);
+    }
+
+    fn sees_unit(&self, name: &str, what: &str, expected: impl Fn(&Unit) -> bool) {
+        self.wait(DEADLINE, what, |units| units.known().and_then(|units| units.get(name)).is_some_and(&expected));
     }
 
     fn end(mut self) {
@@ -107,6 +119,7 @@ fn without_memory(mut units: Units) -> Units {
         active.restarts_seen.clear();
         active.last_failure = None;
         active.restarts_forgiven = None;
+        active.job_since = None;
     }
     units
 }
@@ -251,6 +264,119 @@ fn root_sees_without_the_bus() {
         lab.sh("systemctl kill --signal=CONT dbus.service");
         assert!(daemon.log().contains("systemd was asked over its private socket"), "{}", daemon.log());
     });
+}
+
+/// A unit that a pattern finds is followed from the moment that it is there, whether it is installed or comes by itself.
+#[test]
+fn patterns_find_units_as_they_come() {
+    on_each("patterns", |lab, _| {
+        let mut config = Config::default();
+        config.units.watch = vec!["extra-*.service".to_owned(), "extra?.[st]*".to_owned()];
+        let watch = Watch::with(lab.host_root(), config);
+        watch.sees("first look", state("active"));
+        lab.sh("printf '[Service]\\nExecStart=/bin/sleep 1000\\n' > /etc/systemd/system/extra-installed.service
+             printf '[Service]\\nExecStart=/bin/sleep 1000\\n' > /etc/systemd/system/extra-template@.service; systemctl daemon-reload");
+        watch.sees_unit("extra-installed.service", "a unit was installed", state("inactive"));
+        lab.sh("systemctl start extra-installed extra-template@one; systemd-run --quiet --unit=extra-transient sh -c 'sleep 1; exit 7'");
+        watch.sees_unit("extra-installed.service", "and started", state("active"));
+        watch.sees_unit("extra-template@one.service", "an instance of a template was started", state("active"));
+        let failed = |unit: &Unit| unit.active.as_ref().is_some_and(|active| (active.state.as_str(), active.exec_main_status) == ("failed", 7));
+        watch.sees_unit("extra-transient.service", "a transient unit was started, and failed", failed);
+        lab.sh("systemd-run --quiet --unit=extra1 --on-active=1h true");
+        watch.sees_unit("extra1.timer", "a timer, which is no service", state("active"));
+        lab.sh("systemctl stop extra1.timer; systemctl reset-failed extra-transient");
+        watch.wait(DEADLINE, "and is no longer told when it is gone", |units| {
+            units.known().is_some_and(|units| units.get("extra1.timer").is_none_or(state("inactive")))
+        });
+        let told = |units: &Observed<Units>| units.known().map(|units| units.units.iter().filter(|unit| unit.name.contains("template@.")).count());
+        assert_eq!(watch.board.read(|facts| told(&facts.units)), Some(0), "a template is no unit");
+        watch.end();
+    });
+}
+
+/// A kubelet that was not started because of another unit: the report says of which, and what is not in its way is told beside it.
+#[test]
+fn what_a_stopped_unit_hangs_on_is_named() {
+    on_each("dependencies", |lab, _| {
+        let daemon = lab.daemon_outside(&[]);
+        let says = |event: Instant, what: &str, expected_roots: &[&str], summary: &str| {
+            daemon.wait_for(event, what, |report| {
+                let findings = report["findings"].as_array().expect("findings").iter();
+                let said = findings.filter(|finding| finding["subject"] == KUBELET).any(|finding| finding["summary"] == summary);
+                said && roots(report) == expected_roots
+            });
+        };
+        let event = lab.event(
+            "mkdir -p /etc/systemd/system/kubelet.service.d
+             printf '[Mount]\\nWhat=disk\\nWhere=/disk\\nType=nosuchfs\\n' > /etc/systemd/system/disk.mount
+             printf '[Unit]\\nRequires=disk.mount\\nAfter=disk.mount\\n' > /etc/systemd/system/kubelet.service.d/99-disk.conf
+             systemctl daemon-reload; systemctl stop kubelet; systemctl start kubelet 2>&1 || true",
+        );
+        let stopped = ["unit-inactive kubelet.service"];
+        says(event, "a mount that it requires has failed", &stopped, "kubelet.service is stopped, and requires disk.mount, which has failed");
+
+        let event = lab.event("rm /etc/systemd/system/kubelet.service.d/99-disk.conf; systemctl daemon-reload; systemctl stop containerd");
+        let both = ["unit-inactive containerd.service", "unit-inactive kubelet.service"];
+        says(event, "the runtime was stopped besides", &both, "kubelet.service is stopped");
+
+        lab.sh("mkdir -p /etc/systemd/system/containerd.service.d
+             printf '[Service]\\nExecStartPre=/bin/sleep 1000\\n' > /etc/systemd/system/containerd.service.d/99-slow.conf
+             printf '[Unit]\\nAfter=containerd.service\\n' > /etc/systemd/system/kubelet.service.d/99-after.conf
+             systemctl daemon-reload; systemctl start --no-block containerd kubelet");
+        // A start may wait for ten seconds, and by the clock alone that is noticed within another ten.
+        says(Instant::now() + 2 * DEADLINE, "it waits for the runtime", &stopped, "kubelet.service waits for containerd.service, which is activating");
+    });
+}
+
+/// A bus that answers with more than systemd can have to say: it is not taken, and costs no memory.
+#[test]
+fn a_reply_that_is_too_long_is_refused() {
+    let directory = std::env::temp_dir().join(format!("nodetriage-bus-{}", std::process::id()));
+    std::fs::create_dir(&directory).unwrap();
+    let socket = directory.join("bus");
+    let listener = UnixListener::bind(&socket).unwrap();
+    spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for client in listener.incoming().map_while(Result::ok) {
+            let _ = runtime.block_on(talk_too_much(client));
+        }
+    });
+    // Where it needed the memory, it would not get it: prlimit(1) leaves it less than the reply is long.
+    let output = Command::new("prlimit")
+        .args([&format!("--data={LONG_REPLY}"), BINARY, "observe", "--root", "/"])
+        .env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", socket.display()))
+        .output()
+        .unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    let facts: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    let reason = facts["units"]["unknown"]["reason"].as_str().unwrap_or_else(|| panic!("{}", facts["units"]));
+    assert!(reason.contains("nothing that systemd has to say is longer than"), "{reason}");
+}
+
+/// Plays the bus and systemd at once, up to a unit's properties, which begin as if they were very long.
+async fn talk_too_much(client: UnixStream) -> zbus::Result<()> {
+    let mut raw = client.try_clone()?;
+    let bus = zbus::connection::Builder::unix_stream(client).server(zbus::Guid::generate()).p2p().build().await?;
+    let mut messages = zbus::MessageStream::from(&bus);
+    while let Some(message) = std::future::poll_fn(|context| Pin::new(&mut messages).poll_next(context)).await {
+        let message = message?;
+        let header = message.header();
+        let reply = zbus::Message::method_return(&header);
+        let reply = match header.member().map_or("", |member| member.as_str()) {
+            "Hello" => reply.build(&":1.1")?,
+            "Get" => reply.build(&zbus::Variant::from("loaded"))?,
+            "GetAll" => {
+                let mut bytes = reply.build(&std::collections::HashMap::from([("Description", zbus::Variant::from("x"))]))?.data().to_vec();
+                // The length of the body, as the D-Bus specification has it.
+                bytes[4..8].copy_from_slice(&u32::try_from(LONG_REPLY).unwrap().to_ne_bytes());
+                raw.write_all(&bytes)?;
+                continue;
+            }
+            _ => reply.build(&())?,
+        };
+        bus.send(&reply).await?;
+    }
+    Ok(())
 }
 
 /// The node where users without rights reach it; the lab may lie in somebody's home.

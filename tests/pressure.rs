@@ -394,13 +394,13 @@ fn a_hung_file_system_is_unknown_and_delays_nothing_else() {
     kubelet.root_dir.value = at.display().to_string();
     let (host, probe) = (Host::open(Path::new("/")).unwrap(), Probe::default());
 
-    let seen = pressure::observe(&host, &kubelet, &facts.units, &probe);
+    let seen = pressure::observe(&host, &kubelet, &facts.units, None, &probe);
     let blind = seen.nodefs.blind().expect("it hangs");
     assert!(blind.reason.contains("no answer in 2 s from nas:/export (fuse)"), "{blind}");
     assert!(seen.imagefs.known().is_some(), "{seen:?}");
     let started = Instant::now();
     for _ in 0..50 {
-        let seen = pressure::observe(&host, &kubelet, &facts.units, &probe);
+        let seen = pressure::observe(&host, &kubelet, &facts.units, None, &probe);
         assert!(seen.nodefs.blind().is_some() && seen.imagefs.known().is_some() && seen.mounts.known().is_some());
     }
     assert!(started.elapsed() < Duration::from_secs(20), "what is known to hang is not waited for");
@@ -408,7 +408,7 @@ fn a_hung_file_system_is_unknown_and_delays_nothing_else() {
 
     hung.server = None;
     let deadline = Instant::now() + Duration::from_secs(20);
-    while pressure::observe(&host, &kubelet, &facts.units, &probe).nodefs.blind().is_some_and(|blind| blind.reason.contains("no answer")) {
+    while pressure::observe(&host, &kubelet, &facts.units, None, &probe).nodefs.blind().is_some_and(|blind| blind.reason.contains("no answer")) {
         assert!(Instant::now() < deadline, "it has let go, and is asked again");
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::kubelet::replace;
@@ -26,9 +27,9 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let Some((path, server)) = kubelet.kubeconfig.as_ref().and_then(|kubeconfig| Some((&kubeconfig.file.path.value, kubeconfig.server.as_ref()?))) else {
         return Ok(Vec::new());
     };
-    let Ok((host, port)) = endpoint(&server.value) else { return Ok(Vec::new()) };
+    let Ok((host, port)) = address(&server.value) else { return Ok(Vec::new()) };
     // Of another host nothing can be said: the kubelet may rightly use the node's own API server, and others a load balancer.
-    let others: Vec<_> = kubelet.surroundings.api_servers.iter().filter_map(|other| Some((other, endpoint(&other.value).ok()?))).collect();
+    let others: Vec<_> = kubelet.surroundings.api_servers.iter().filter_map(|other| Some((other, address(&other.value).ok()?))).collect();
     let mut same_host = others.iter().filter(|(_, (other, _))| *other == host).peekable();
     let Some((_, (_, right_port))) = same_host.peek().copied().filter(|_| !others.iter().any(|(_, other)| *other == (host.clone(), port))) else {
         return Ok(Vec::new());
@@ -38,4 +39,9 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let finding = same_host.take(3).fold(finding, |finding, (other, _)| finding.evidence(other.source.clone(), other.value.clone()));
     let mended = server.value.replacen(&format!(":{port}"), &format!(":{right_port}"), 1);
     Ok(vec![finding.remedy(replace(server, &server.value, &mended))])
+}
+
+/// Host and port; of an IPv6 address, which has many spellings, always the same one.
+fn address(server: &str) -> Result<(String, u16), &'static str> {
+    endpoint(server).map(|(host, port)| (host.parse::<IpAddr>().map_or_else(|_| host.to_lowercase(), |address| address.to_string()), port))
 }

@@ -45,7 +45,7 @@ pub static CHECK: Check = Check {
 const STARTS_SECONDS: i64 = 60;
 
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    if !facts.is_kubernetes_node() {
+    if !facts.is_kubernetes_node() || !facts.node.live {
         return Ok(Vec::new());
     }
     let Some(server) = facts.kubelet.ok()?.own_api_server() else { return Ok(Vec::new()) };

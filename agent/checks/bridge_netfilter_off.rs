@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::facts::kube_proxy::BridgeNetfilter;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Component, Finding, Severity};
 
@@ -32,9 +33,9 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
         return Ok(Vec::new());
     };
     let (saw, why) = match kube_proxy.kernel.bridge_netfilter.ok()? {
-        Some(true) => return Ok(Vec::new()),
-        Some(false) => ("0".to_owned(), format!("{SYSCTL} is 0")),
-        None => ("does not exist: br_netfilter is not loaded".to_owned(), "br_netfilter is not loaded".to_owned()),
+        BridgeNetfilter::On | BridgeNetfilter::NotAsked => return Ok(Vec::new()),
+        BridgeNetfilter::Off => ("0".to_owned(), format!("{SYSCTL} is 0")),
+        BridgeNetfilter::NotLoaded => ("does not exist: br_netfilter is not loaded".to_owned(), "br_netfilter is not loaded".to_owned()),
     };
     let summary = format!("{why}, and the network bridges: a pod does not reach a Service whose pod is on this node, too");
     Ok(vec![

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::kubelet::{RESTART, consequence, quote, replace};
+use super::kubelet::{RESTART, consequence, quote, release, replace, version};
 use crate::config::Config;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Component, Finding, LogSource, Severity, Signal};
@@ -17,6 +17,9 @@ pub static CHECK: Check = Check {
     examine,
 };
 
+/// The release from which `failCgroupV1` is true by default (`pkg/kubelet/apis/config/v1beta1/defaults.go`).
+const REFUSES: u32 = 35;
+
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     if !facts.is_kubernetes_node() {
         return Ok(Vec::new());
@@ -24,8 +27,9 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let kubelet = facts.kubelet.ok()?;
     let said = facts.journal.known().and_then(|journal| journal.signals.get(CHECK.code));
     let set = kubelet.fail_cgroup_v1.as_ref();
-    // What the configuration leaves open depends on the kubelet's version, which its own words tell.
-    let refuses = set.map_or(said.is_some(), |set| set.value);
+    // What the configuration leaves open depends on the kubelet's version, if that is known; else its own words tell.
+    let by_default = release(facts).is_some_and(|release| release >= REFUSES);
+    let refuses = set.map_or(said.is_some() || by_default, |set| set.value);
     if kubelet.surroundings.cgroup_version != Some(1) || !refuses {
         return Ok(Vec::new());
     }
@@ -36,6 +40,8 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     } else if let Some(line) = said.and_then(|said| said.samples.last()) {
         finding = finding.evidence(line.source.clone(), line.message.clone());
     }
+    let version = version(facts).filter(|_| set.is_none() && by_default);
+    let finding = version.into_iter().fold(finding, |finding, version| finding.evidence(version.source, format!("the kubelet is {}", version.value)));
     let config = kubelet.config.as_ref().map(|config| quote(&config.path.value));
     let mend = match (set, config) {
         (Some(set), _) => replace(set, "true", "false"),

@@ -12,7 +12,7 @@ pub static CHECK: Check = Check {
     severity: Severity::Critical,
     domain: Domain::Pressure,
     settle: Duration::ZERO,
-    explained_by: &[],
+    explained_by: &[&super::filesystem_error::CHECK, &super::disk_io_error::CHECK],
     signals: &[],
     article: include_str!("filesystem_read_only.md"),
     examine,

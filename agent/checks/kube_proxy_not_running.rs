@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::kube_proxy::{self, NO_SERVICES};
 use super::{health, kubelet::quote};
 use crate::config::Config;
+use crate::facts::kube_proxy::Process;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Component, Finding, Severity};
 
@@ -11,7 +12,7 @@ pub static CHECK: Check = Check {
     title: "no kube-proxy runs on this node, and nothing else does its work",
     severity: Severity::Critical,
     domain: Domain::KubeProxy,
-    settle: Duration::from_secs(60),
+    settle: Duration::from_mins(1),
     explained_by: &[
         &super::unit_missing::CHECK,
         &super::unit_masked::CHECK,
@@ -47,7 +48,7 @@ const STARTS_SECONDS: i64 = 120;
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let Some(kube_proxy) = kube_proxy::judged(facts)? else { return Ok(Vec::new()) };
     // Of a unit that does not run, the units' checks tell; of a kubelet that does not run, that nothing is started.
-    if kube_proxy.process.ok()?.is_some() || kube_proxy::is_unit(facts) || !facts.kubelet.ok()?.has_joined() {
+    if *kube_proxy.process.ok()? != Process::Absent || kube_proxy::is_unit(facts) || !facts.kubelet.ok()?.has_joined() {
         return Ok(Vec::new());
     }
     let is_starting = health::kubelet_active_since(facts)?.is_none_or(|since| facts.now.seconds_since(since) < STARTS_SECONDS);

@@ -46,7 +46,8 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     }
     let address = health::address(endpoint);
     let what = match answer {
-        Answer::Http { .. } => format!("it answers on {address} that it has not written its rules for too long"),
+        Answer::Http { status: 503, .. } => format!("it answers on {address} that it has not written its rules for too long"),
+        Answer::Http { .. } => format!("on {address} it does not answer that it is well"),
         Answer::Refused => format!("nothing listens on its health address {address}"),
         Answer::Silent(_) => format!("it hangs: on {address} it takes connections and says nothing"),
         Answer::NotHttp(_) => format!("on {address} it answers no sense"),
@@ -54,7 +55,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     };
     let mut finding = Finding::new(Component::KubeProxy, address, format!("kube-proxy runs, but {what}: {NO_SERVICES}, or will not"))
         .evidence(format!("GET {}", endpoint.url.value), answer.words());
-    if let Some(holder) = kube_proxy.process.known().and_then(Option::as_ref) {
+    if let Some(holder) = kube_proxy.running() {
         finding = finding.evidence(format!("/proc/{}", holder.pid), holder.words());
     }
     let look = format!("curl -sS --max-time 5 {}; echo", quote(&endpoint.url.value));

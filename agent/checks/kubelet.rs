@@ -1,8 +1,8 @@
 //! What the checks of the kubelet's configuration share: where a value is mended, and how a path is written in a command.
 
-use crate::facts::kubelet::Fault;
+use crate::facts::kubelet::{Fault, NEWEST, OddFlag, Oddity};
 pub(super) use crate::facts::shell::quote;
-use crate::facts::{Facts, Sourced};
+use crate::facts::{Facts, Kubelet, Sourced};
 use crate::finding::Finding;
 
 /// More faults of one file than anybody reads at once.
@@ -58,6 +58,41 @@ pub(super) fn bytes(bytes: u64) -> String {
     #[allow(clippy::cast_precision_loss)] // one digit is shown
     let gib = bytes as f64 / 1_073_741_824.0;
     if gib >= 1.0 { format!("{gib:.1} GiB") } else { format!("{} MiB", bytes >> 20) }
+}
+
+/// The kubelet that is installed, by its package, else by what the running one said of itself: `1.36.2`, and where it stands.
+pub(super) fn version(facts: &Facts) -> Option<Sourced<String>> {
+    let said = || {
+        let seen = facts.journal.known()?.signals.get(super::kubelet_flag_outdated::CHECK.code)?;
+        let line = seen.samples.last()?;
+        let (_, version) = line.message.split_once("kubeletVersion=\"v")?;
+        let version: String = version.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+        Some(Sourced::new(version, line.source.clone()))
+    };
+    facts.kubelet.known().and_then(|kubelet| kubelet.version.clone()).or_else(said)
+}
+
+/// Its minor release: 36 of 1.36.2.
+pub(super) fn release(facts: &Facts) -> Option<u32> {
+    Kubelet::release_of(version(facts).as_ref())
+}
+
+/// Flags that the kubelet refuses when it is started next. Those that its running process has it has taken, unless that is just
+/// what it exits of, again and again.
+pub(super) fn refused_flags(facts: &Facts) -> Vec<&OddFlag> {
+    let unit = facts.units.known().and_then(|units| units.get("kubelet.service"));
+    let unit = unit.and_then(|unit| Some((unit, unit.active.as_ref()?)));
+    let runs = unit.is_none_or(|(unit, active)| super::unit::state(unit, active, facts.now) == super::unit::State::Well);
+    let odd = facts.kubelet.known().map(|kubelet| kubelet.odd_flags.as_slice()).unwrap_or_default();
+    let release = release(facts);
+    // A newer program than the running one may be installed already.
+    let refused = |odd: &&OddFlag| match &odd.oddity {
+        Oddity::Gone { release: gone } => release.is_some_and(|release| release >= *gone),
+        // Of a flag that came later than what is known here, only a slip of the pen is told.
+        Oddity::Unknown { did_you_mean } => !(odd.live && runs) && (did_you_mean.is_some() || release.is_some_and(|release| release <= NEWEST)),
+        Oddity::Refused(_) => !(odd.live && runs),
+    };
+    odd.iter().filter(refused).collect()
 }
 
 /// What follows from a fault that the kubelet does not survive: it exits now, or will when it is started next.

@@ -27,7 +27,13 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let Some(first) = swap.first().filter(|_| kubelet.fail_swap_on.value) else { return Ok(Vec::new()) };
     let summary = format!("swap is on ({}), and failSwapOn is not false, so {}", first.path, consequence(facts));
     let finding = swap.iter().fold(Finding::new(Component::Kubelet, "/proc/swaps", summary), |finding, swap| finding.evidence("/proc/swaps", row(swap)));
-    let finding = finding.evidence(kubelet.fail_swap_on.source.clone(), "failSwapOn: true").remedy(format!("swapoff -a && {RESTART}"));
+    let finding = finding.evidence(kubelet.fail_swap_on.source.clone(), "failSwapOn: true");
+    // Whoever set this wanted swap, and forgot the other half.
+    let wanted = kubelet.setting("memorySwap.swapBehavior").filter(|behavior| behavior.value == "LimitedSwap");
+    let finding = wanted
+        .into_iter()
+        .fold(finding, |finding, set| finding.evidence(set.source.clone(), "memorySwap.swapBehavior: LimitedSwap, which needs failSwapOn: false"));
+    let finding = finding.remedy(format!("swapoff -a && {RESTART}"));
     Ok(vec![keep_off(swap).into_iter().fold(finding, Finding::remedy)])
 }
 

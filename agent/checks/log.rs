@@ -19,3 +19,33 @@ pub(super) fn age(facts: &Facts, time: Timestamp) -> i64 {
 pub(super) fn evidence(finding: Finding, line: &LogLine) -> Finding {
     finding.evidence(format!("{}, last {}", line.source, line.time.clock()), line.message.clone())
 }
+
+/// The image that a line about a pull names, in quotes that may be escaped several times.
+pub(super) fn image(message: &str) -> Option<&str> {
+    let (_, rest) = ["failed to get sandbox image ", "image=", "PullImage ", "Back-off pulling image ", "ailed to pull image "].iter().find_map(|before| {
+        let (told, rest) = message.split_once(before)?;
+        rest.starts_with(['"', '\\']).then_some((told, rest))
+    })?;
+    let rest = rest.trim_start_matches(['\\', '"']);
+    let end = rest.find(['\\', '"', ' ']).unwrap_or(rest.len());
+    rest.get(..end).filter(|image| !image.is_empty())
+}
+
+/// Why it could not be pulled, where a few words say it.
+pub(super) fn pull_failure(message: &str) -> &'static str {
+    [
+        ("no such host", ": its registry's name cannot be resolved"),
+        ("i/o timeout", ": its registry does not answer"),
+        ("connection refused", ": its registry refuses connections"),
+        ("x509", ": its registry's certificate is not trusted"),
+        ("401 Unauthorized", ": its registry wants a login"),
+        ("403 Forbidden", ": its registry forbids it"),
+        ("toomanyrequests", ": its registry allows no more pulls for now"),
+        ("429 Too Many", ": its registry allows no more pulls for now"),
+        ("not found", ": its registry does not have it"),
+        ("no space left", ": the disk is full"),
+    ]
+    .into_iter()
+    .find(|(told, _)| message.contains(told))
+    .map_or("", |(_, reason)| reason)
+}

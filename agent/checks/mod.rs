@@ -41,16 +41,22 @@ pub mod cni_runtime_file_missing;
 mod conntrack;
 pub mod conntrack_filling;
 pub mod conntrack_full;
+pub mod coredns_looping;
 pub mod cpu_starved;
 pub mod disk_filling;
+pub mod disk_io_error;
 pub mod disk_pressure;
 pub mod disk_pressure_soft;
 pub mod dns_forwarding_loop;
+pub mod etcd_slow;
 pub mod file_handles_exhausting;
+pub mod filesystem_error;
 pub mod filesystem_read_only;
 mod filling;
 mod forecast;
+pub mod hardware_error;
 mod health;
+pub mod image_pull_failing;
 pub mod inode_pressure;
 pub mod inode_pressure_soft;
 pub mod inodes_filling;
@@ -59,7 +65,12 @@ pub mod io_stalled;
 pub mod ip_forwarding_off;
 pub mod journal_unreadable;
 pub mod journal_volatile;
+mod kernel;
+pub mod kernel_hung_task;
 pub mod kernel_module_missing;
+pub mod kernel_oops;
+pub mod kernel_panic_recorded;
+pub mod kernel_soft_lockup;
 mod kube_proxy;
 pub mod kube_proxy_config_invalid;
 pub mod kube_proxy_config_missing;
@@ -69,10 +80,13 @@ pub mod kube_proxy_port_in_use;
 pub mod kube_proxy_unhealthy;
 mod kubelet;
 pub mod kubelet_client_ca_missing;
+pub mod kubelet_cluster_dns_missing;
 pub mod kubelet_config_exposed;
 pub mod kubelet_config_invalid;
 pub mod kubelet_config_missing;
 pub mod kubelet_config_unknown_field;
+pub mod kubelet_flag_invalid;
+pub mod kubelet_flag_outdated;
 pub mod kubelet_flag_unknown;
 pub mod kubelet_kubeconfig_invalid;
 pub mod kubelet_kubeconfig_missing;
@@ -86,9 +100,13 @@ pub mod memory_draining;
 pub mod memory_pressure;
 pub mod memory_pressure_soft;
 pub mod memory_stalled;
+pub mod netdevice_unregister_stuck;
+pub mod nic_flapping;
+pub mod node_lease_stale;
 pub mod node_name_mismatch;
 pub mod node_not_joined;
 pub mod node_not_kubernetes;
+pub mod node_rebooted_uncleanly;
 mod oom;
 pub mod oom_kill;
 pub mod oom_kill_system;
@@ -119,6 +137,7 @@ pub mod unit_masked;
 pub mod unit_missing;
 pub mod unit_needs_daemon_reload;
 pub mod unit_stuck;
+pub mod volume_plugin_dir_missing;
 pub mod zombies_piling_up;
 
 use crate::finding::{Check, Signal};
@@ -142,6 +161,8 @@ pub const ALL: &[&Check] = &[
     &kubelet_kubeconfig_missing::CHECK,
     &kubelet_kubeconfig_invalid::CHECK,
     &kubelet_flag_unknown::CHECK,
+    &kubelet_flag_invalid::CHECK,
+    &kubelet_flag_outdated::CHECK,
     &kubelet_pleg_unhealthy::CHECK,
     &kubelet_port_in_use::CHECK,
     &kubelet_unhealthy::CHECK,
@@ -162,6 +183,9 @@ pub const ALL: &[&Check] = &[
     &resolv_conf_missing::CHECK,
     &resolv_conf_truncated::CHECK,
     &dns_forwarding_loop::CHECK,
+    &kubelet_cluster_dns_missing::CHECK,
+    &volume_plugin_dir_missing::CHECK,
+    &coredns_looping::CHECK,
     &certificate_expired::CHECK,
     &certificate_expiring_soon::CHECK,
     &certificate_expiring::CHECK,
@@ -217,6 +241,19 @@ pub const ALL: &[&Check] = &[
     &bridge_netfilter_off::CHECK,
     &oom_kill_system::CHECK,
     &oom_kill::CHECK,
+    &filesystem_error::CHECK,
+    &disk_io_error::CHECK,
+    &hardware_error::CHECK,
+    &kernel_hung_task::CHECK,
+    &kernel_soft_lockup::CHECK,
+    &kernel_oops::CHECK,
+    &kernel_panic_recorded::CHECK,
+    &node_rebooted_uncleanly::CHECK,
+    &netdevice_unregister_stuck::CHECK,
+    &nic_flapping::CHECK,
+    &node_lease_stale::CHECK,
+    &image_pull_failing::CHECK,
+    &etcd_slow::CHECK,
     &runtime_config_invalid::CHECK,
     &runtime_cri_missing::CHECK,
     &runtime_endpoint_mismatch::CHECK,

@@ -42,10 +42,15 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     if let Some((place, first)) = serving {
         finding = finding.evidence(place.location(), format!("it first started as {first}"));
     }
+    let mirrors = &facts.kubelet.ok()?.surroundings.mirror_names;
+    for mirror in mirrors.iter().take(3) {
+        finding = finding.evidence(mirror.source.clone(), format!("static pods have run here under the node name {}", mirror.value));
+    }
+    let ran_as = |name: &str| mirrors.iter().any(|mirror| mirror.value == name);
     let first = serving.map(|(_, first)| first);
     let remedies = match () {
         () if name.source.ends_with("--hostname-override") => vec![edit(name)],
-        () if told.is_some_and(|told| told.value == certified) || first == Some(certified) => {
+        () if told.is_some_and(|told| told.value == certified) || first == Some(certified) || (first.is_none() && ran_as(certified)) => {
             vec![format!("hostnamectl set-hostname {} && {RESTART}", quote(certified))]
         }
         () if first == Some(name.value.as_str()) => facts.new_kubelet_conf(),

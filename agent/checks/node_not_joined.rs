@@ -27,7 +27,8 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     }
     let Some(config) = kubelet.config.as_ref().filter(|config| config.state == FileState::Missing) else { return Ok(Vec::new()) };
     Ok(vec![
-        Finding::new(Component::Kubelet, facts.node.root.clone(), "the node has not joined a cluster: it has neither a kubeconfig nor a kubelet configuration")
+        // All of the machine waits for it, and not the kubelet alone.
+        Finding::new(Component::Node, facts.node.root.clone(), "the node has not joined a cluster: it has neither a kubeconfig nor a kubelet configuration")
             .evidence(config.path.value.clone(), "no such file")
             .remedy("# on a control-plane node; what it prints is run here:")
             .remedy("kubeadm token create --print-join-command"),

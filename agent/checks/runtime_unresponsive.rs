@@ -103,7 +103,8 @@ fn not_ready(facts: &Facts, config: &Config, runtime: &Runtime, answer: &Answer,
         finding = loaded.error.iter().fold(finding, |finding, error| finding.evidence("lastCNILoadStatus", error.clone()));
     }
     let known = facts.cni.known();
-    // What lies there would load: containerd has lost sight of its directory, which it does when that is removed and made again.
+    // What lies there would load: containerd reads the directory when a file in it is written. It passes over one that is moved in
+    // (seen with 1.7.24: "ignore event from cni conf dir: CREATE"), and loses a directory that is removed and made again.
     if let Some((file, _)) = known.and_then(|cni| cni.in_effect()) {
         let cni = known?;
         let unit = unit::runtime(facts, config);

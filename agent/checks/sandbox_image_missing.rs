@@ -26,8 +26,8 @@ const REPEATS_SECONDS: i64 = 120;
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let Some(seen) = log::seen(facts, CHECK.code)?.filter(|seen| log::age(facts, seen.last) <= REPEATS_SECONDS) else { return Ok(Vec::new()) };
     let Some(line) = seen.samples.last() else { return Ok(Vec::new()) };
-    let image = image(&line.message).unwrap_or("the sandbox image");
-    let reason = reason(&line.message);
+    let image = log::image(&line.message).unwrap_or("the sandbox image");
+    let reason = log::pull_failure(&line.message);
     let finding =
         Finding::new(Component::Runtime, image, format!("no pod can start: the sandbox image {image} is not on the node and cannot be pulled{reason}"));
     Ok(vec![
@@ -35,29 +35,4 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
             .remedy(format!("crictl pull {image}"))
             .remedy("crictl images | grep pause; grep -rn -e sandbox_image -e 'sandbox =' -e pause_image /etc/containerd /etc/crio"),
     ])
-}
-
-/// The image's name, in quotes that may be escaped several times.
-fn image(message: &str) -> Option<&str> {
-    let (_, rest) = message.split_once("failed to get sandbox image ")?;
-    let rest = rest.trim_start_matches(['\\', '"']);
-    let end = rest.find(['\\', '"', ' ']).unwrap_or(rest.len());
-    rest.get(..end).filter(|image| !image.is_empty())
-}
-
-/// Why it could not be pulled, where a few words say it.
-fn reason(message: &str) -> &'static str {
-    [
-        ("no such host", ": its registry's name cannot be resolved"),
-        ("i/o timeout", ": its registry does not answer"),
-        ("connection refused", ": its registry refuses connections"),
-        ("x509", ": its registry's certificate is not trusted"),
-        ("401 Unauthorized", ": its registry wants a login"),
-        ("403 Forbidden", ": its registry forbids it"),
-        ("not found", ": its registry does not have it"),
-        ("no space left", ": the disk is full"),
-    ]
-    .into_iter()
-    .find(|(told, _)| message.contains(told))
-    .map_or("", |(_, reason)| reason)
 }

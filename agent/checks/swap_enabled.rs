@@ -28,5 +28,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     }
     let finding = Finding::new(Component::Node, "/proc/swaps", "swap is on, and the kubelet tolerates it");
     let finding = swap.iter().fold(finding, |finding, swap| finding.evidence("/proc/swaps", row(swap)));
-    Ok(vec![finding.evidence(kubelet.fail_swap_on.source.clone(), "failSwapOn: false")])
+    let finding = finding.evidence(kubelet.fail_swap_on.source.clone(), "failSwapOn: false");
+    let behavior = kubelet.setting("memorySwap.swapBehavior");
+    Ok(vec![behavior.into_iter().fold(finding, |finding, set| finding.evidence(set.source.clone(), format!("memorySwap.swapBehavior: {}", set.value)))])
 }

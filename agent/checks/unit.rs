@@ -1,7 +1,7 @@
 //! What the unit checks share: which units this node needs, what state they are in, and how their program ended.
 
 use crate::config::Config;
-use crate::facts::units::{Active, EMBEDDED, Ending, Unit};
+use crate::facts::units::{Active, EMBEDDED, Ending, KNOWN, Unit};
 use crate::facts::{Blind, Facts, Timestamp};
 use crate::finding::{Check, Component, Finding};
 
@@ -34,6 +34,7 @@ pub(super) static STOPS_A_UNIT: &[&Check] = units_that_do_not_run![
     super::kubelet_kubeconfig_missing::CHECK,
     super::kubelet_kubeconfig_invalid::CHECK,
     super::kubelet_flag_unknown::CHECK,
+    super::kubelet_flag_invalid::CHECK,
     super::kubelet_port_in_use::CHECK,
     super::kubelet_reservation_exceeds_capacity::CHECK,
     super::kubelet_swap_blocks::CHECK,
@@ -68,7 +69,8 @@ const PATIENCE_SECONDS: u64 = 300;
 const SLACK_SECONDS: i64 = 10;
 
 /// The units whose state matters: the kubelet and its runtime, what else of Kubernetes is there to be run as a unit, and
-/// what the configuration names. A runtime that the kubelet does not use is not judged.
+/// what the configuration names. A runtime that the kubelet does not use is not judged. Of the node's own network, and of what a
+/// pattern finds, nothing is amiss that is stopped: not all of it is meant to run. Whether the clock is right, the clock tells.
 pub(super) fn needed<'a>(facts: &'a Facts, config: &Config) -> Result<Vec<&'a Unit>, Blind> {
     let units = facts.units.ok()?;
     if !facts.is_kubernetes_node() {
@@ -77,10 +79,13 @@ pub(super) fn needed<'a>(facts: &'a Facts, config: &Config) -> Result<Vec<&'a Un
     let embedded = units.units.iter().any(|unit| EMBEDDED.contains(&unit.name.as_str()) && unit.is_installed());
     let runtimes = runtimes(facts, embedded);
     let is_needed = |unit: &&Unit| match unit.name.as_str() {
-        name if config.units.watch.iter().any(|watched| watched == name) => true,
+        name if config.units.names().any(|watched| watched == name) => true,
         KUBELET if !embedded => true,
         name if component(name) == Component::Runtime => runtimes.contains(&name),
-        _ => is_wanted(unit),
+        "systemd-networkd.service" | "systemd-resolved.service" => is_started(unit) && unit.unit_file_state == "enabled",
+        "systemd-timesyncd.service" | "chronyd.service" | "chrony.service" => false,
+        name if KNOWN.contains(&name) => is_wanted(unit),
+        name => config.units.finds(name) && is_started(unit),
     };
     Ok(units.units.iter().filter(is_needed).collect())
 }
@@ -96,6 +101,11 @@ fn is_wanted(unit: &Unit) -> bool {
     let enabled = unit.unit_file_state.starts_with("enabled") || !unit.wanted_by.is_empty();
     let has_run = unit.active.as_ref().is_some_and(|active| active.active_enter.is_some() || active.state != "inactive");
     unit.is_installed() && !unit.is_masked() && (enabled || has_run)
+}
+
+/// It runs, or it failed to.
+fn is_started(unit: &Unit) -> bool {
+    unit.active.as_ref().is_some_and(|active| active.state != "inactive")
 }
 
 /// The runtime's units, by the kubelet's endpoint; where that is unknown, the one that runs, or is meant to.
@@ -129,6 +139,7 @@ pub(super) fn component(name: &str) -> Component {
         name if EMBEDDED.contains(&name) => Component::Kubelet,
         "kube-proxy.service" => Component::KubeProxy,
         "containerd.service" | "crio.service" | "docker.service" | "cri-docker.service" | "snap.microk8s.daemon-containerd.service" => Component::Runtime,
+        "systemd-networkd.service" | "systemd-resolved.service" => Component::Network,
         "kube-apiserver.service" | "kube-controller-manager.service" | "kube-scheduler.service" | "etcd.service" => Component::ControlPlane,
         _ => Component::Other,
     }
@@ -150,7 +161,7 @@ pub(super) enum State {
 /// for that (`failed-before-auto-restart`, `dead-before-auto-restart`, `auto-restart-queued`).
 pub(super) fn state(unit: &Unit, active: &Active, now: Timestamp) -> State {
     let since = |time: Option<Timestamp>| time.map(|time| now.seconds_since(time));
-    let queued = active.job.is_some() && since(active.since).is_none_or(|since| since < QUEUED_SECONDS);
+    let queued = active.job.is_some() && since(active.since.max(active.job_since)).is_none_or(|since| since < QUEUED_SECONDS);
     if !unit.is_installed() {
         return State::Well;
     }
@@ -174,6 +185,24 @@ pub(super) fn state(unit: &Unit, active: &Active, now: Timestamp) -> State {
         "deactivating" => stuck(active.active_exit.or(active.since), active.stop_timeout.unwrap_or(PATIENCE_SECONDS).saturating_mul(2), now),
         _ => State::Well,
     }
+}
+
+/// What keeps a stopped unit from being started, if another unit does: it waits, or cannot be.
+pub(super) struct HeldUp<'a> {
+    pub by: &'a Unit,
+    pub state: &'a Active,
+    /// Its start is queued behind the other's; else it requires the other, which does not run.
+    pub waits: bool,
+}
+
+/// The units that hold up a stopped one. What it is only ordered after and does not run is in nobody's way.
+pub(super) fn held_up<'a>(facts: &'a Facts, unit: &Unit, active: &Active) -> Vec<HeldUp<'a>> {
+    let all = facts.units.known();
+    let of = |name: &String| all.and_then(|units| units.get(name)).and_then(|unit| Some((unit, unit.active.as_ref()?)));
+    let required = unit.requires.iter().filter_map(of).filter(|(_, state)| matches!(state.state.as_str(), "inactive" | "failed"));
+    let before = unit.after.iter().filter_map(of).filter(|(_, state)| state.state == "activating" || state.job.is_some());
+    let waits = before.filter(|_| active.job.is_some()).map(|(by, state)| HeldUp { by, state, waits: true });
+    required.filter(|_| active.job.is_none()).map(|(by, state)| HeldUp { by, state, waits: false }).chain(waits).collect()
 }
 
 fn was_restarted(active: &Active) -> bool {

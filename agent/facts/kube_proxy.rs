@@ -7,8 +7,7 @@ use super::{Blind, Observed, Sourced};
 /// kube-proxy on this node: unit, static pod or DaemonSet's pod; and what does its work where it does not run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KubeProxy {
-    /// The process that runs; absent if none does. Unknown of a disk.
-    pub process: Observed<Option<Holder>>,
+    pub process: Observed<Process>,
     /// Its pod's directory of logs: `/var/log/pods/kube-system_kube-proxy-x7k2p_UID`; absent where no such pod was here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_logs: Option<String>,
@@ -47,8 +46,30 @@ pub struct Kernel {
     /// By module: what the mode, and the runtime's overlay file systems, need.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub modules: Vec<(String, Observed<Module>)>,
-    /// net.bridge.bridge-nf-call-iptables: `None` where br_netfilter is not loaded.
-    pub bridge_netfilter: Observed<Option<bool>>,
+    /// net.bridge.bridge-nf-call-iptables.
+    pub bridge_netfilter: Observed<BridgeNetfilter>,
+}
+
+/// Its process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Process {
+    Running(Holder),
+    Absent,
+    /// Of a disk, on which nothing runs.
+    NotAsked,
+}
+
+/// Whether iptables sees what passes a bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BridgeNetfilter {
+    On,
+    Off,
+    /// There is no such setting: br_netfilter is not loaded.
+    NotLoaded,
+    /// Of a disk, on which no kernel runs.
+    NotAsked,
 }
 
 /// A module of the kernel.
@@ -71,10 +92,18 @@ impl KubeProxy {
         files.chain(modules).chain(self.process.blind()).chain(self.kernel.bridge_netfilter.blind()).collect()
     }
 
-    /// The process runs.
+    /// The process, where one was seen.
+    #[must_use]
+    pub fn running(&self) -> Option<&Holder> {
+        match self.process.known()? {
+            Process::Running(holder) => Some(holder),
+            Process::Absent | Process::NotAsked => None,
+        }
+    }
+
     #[must_use]
     pub fn runs(&self) -> bool {
-        self.process.known().is_some_and(Option::is_some)
+        self.running().is_some()
     }
 
     /// The port of an address that it listens on: `0.0.0.0:10256`, `[::]:10256`, `:10256`.

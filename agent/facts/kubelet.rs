@@ -11,11 +11,21 @@ use super::{Blind, Sourced};
 pub struct Kubelet {
     /// `/proc/<pid>/cmdline`, the unit file with its ExecStart, or `default` where neither could be read.
     pub command_line_source: String,
-    /// The flags we know and keep, by name without dashes; other flags are dropped, for they may carry secrets.
+    /// The kubelet that is installed, as `1.36.2`; absent where nothing tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Sourced<String>>,
+    /// The flags we know, by name without dashes; the values of others are dropped, for they may be secrets.
     pub flags: BTreeMap<String, Sourced<String>>,
     /// The names of the other flags, each with where it was set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_flags: Vec<Sourced<String>>,
+    /// Flags that some kubelet refuses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub odd_flags: Vec<OddFlag>,
+    /// Every field of the configuration that is set, dotted, as flags and files together have it: `evictionHard.memory.available`.
+    /// What is not here has the kubelet's default.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, Sourced<String>>,
     /// The `--config` file; absent when the kubelet runs by flags alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<File>,
@@ -87,9 +97,9 @@ pub struct Kubelet {
     /// `evictionPressureTransitionPeriod`, in seconds: how long a condition stays after its threshold was last crossed.
     #[serde(default = "transition_period")]
     pub eviction_pressure_transition_seconds: Sourced<u64>,
-    /// Memory set aside by `systemReserved` and `kubeReserved`.
+    /// What `systemReserved` and `kubeReserved` set aside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub reserved_memory: Vec<Reservation>,
+    pub reservations: Vec<Reservation>,
     /// `mergeDefaultEvictionSettings`: thresholds the file leaves out keep their defaults.
     pub merge_default_eviction_settings: Sourced<bool>,
     pub surroundings: Surroundings,
@@ -122,6 +132,15 @@ pub struct Surroundings {
     /// disk keeps no owners.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub permissions: Vec<Permissions>,
+    /// CPUs that are online; absent where no kernel runs to be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<u32>,
+    /// The node names under which static pods of this node have run, by their log directories.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirror_names: Vec<Sourced<String>>,
+    /// What lies at `volumePluginDir`, if it is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_plugins: Option<FileState>,
     /// API server addresses that others on this node use: `https://192.0.2.1:6443` of other kubeconfigs and of the
     /// API server's own manifest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -139,13 +158,48 @@ pub struct Permissions {
     pub secret: bool,
 }
 
-/// Memory that pods do not get.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What pods do not get.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reservation {
     /// `systemReserved` or `kubeReserved`.
     pub field: String,
-    pub bytes: Sourced<u64>,
+    /// `cpu`, `memory`, `ephemeral-storage` or `pid`.
+    pub resource: String,
+    /// CPUs, bytes or processes.
+    pub amount: Sourced<f64>,
 }
+
+/// A flag that some kubelet refuses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OddFlag {
+    /// Without dashes; the word itself where it is no flag.
+    pub name: String,
+    pub source: String,
+    pub oddity: Oddity,
+    /// The kubelet's process has it. Otherwise it would be started with it.
+    pub live: bool,
+}
+
+/// Why a flag may be refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Oddity {
+    /// No kubelet from [`OLDEST`] to [`NEWEST`] has it.
+    Unknown {
+        /// The flag it most resembles.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        did_you_mean: Option<String>,
+    },
+    /// Older kubelets have it, and from this minor release of Kubernetes 1 on none.
+    Gone { release: u32 },
+    /// Its value is none that a kubelet takes: what is wrong with it.
+    Refused(String),
+}
+
+/// The oldest minor release of Kubernetes 1 whose flags and fields are known here.
+pub const OLDEST: u32 = 20;
+/// The newest one.
+pub const NEWEST: u32 = 36;
 
 /// A swap device or file in use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +215,9 @@ pub struct Resolver {
     /// In the order of the file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nameservers: Vec<Sourced<String>>,
+    /// The domains of the last `search` line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<Sourced<Vec<String>>>,
     /// systemd-resolved's file of the real servers, where it is there and names some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
@@ -233,6 +290,9 @@ pub struct IgnoredField {
     /// The known field it most resembles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub did_you_mean: Option<String>,
+    /// A known field that the installed kubelet is too old for: the minor release of Kubernetes 1 that brought it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u32>,
 }
 
 /// The kubelet's kubeconfig as its current context resolves it. Credentials are not kept.
@@ -329,6 +389,24 @@ impl Kubelet {
     /// The files the configuration is read from, in the order they are merged.
     pub fn config_files(&self) -> impl Iterator<Item = &File> {
         self.config.iter().chain(&self.drop_ins)
+    }
+
+    /// The minor release of the installed kubelet: 36 of 1.36.2.
+    #[must_use]
+    pub fn release(&self) -> Option<u32> {
+        Self::release_of(self.version.as_ref())
+    }
+
+    /// The minor release of a version of Kubernetes 1.
+    #[must_use]
+    pub fn release_of(version: Option<&Sourced<String>>) -> Option<u32> {
+        version?.value.strip_prefix("1.")?.split('.').next()?.parse().ok()
+    }
+
+    /// What a field of the configuration is set to; absent where it has its default.
+    #[must_use]
+    pub fn setting(&self, field: &str) -> Option<&Sourced<String>> {
+        self.settings.get(field)
     }
 
     #[must_use]

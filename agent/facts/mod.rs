@@ -163,7 +163,6 @@ pub enum Domain {
     Cni,
     Runtime,
     Pressure,
-    #[serde(rename = "kube-proxy")]
     KubeProxy,
     Health,
 }
@@ -184,7 +183,7 @@ impl Domain {
             Self::Cni => "cni",
             Self::Runtime => "runtime",
             Self::Pressure => "pressure",
-            Self::KubeProxy => "kube-proxy",
+            Self::KubeProxy => "kubeproxy",
             Self::Health => "health",
         }
     }

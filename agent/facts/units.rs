@@ -8,7 +8,7 @@ use super::{Blind, Timestamp};
 static WHAT_RUNS: LazyLock<Blind> = LazyLock::new(|| Blind::new("what runs: this is a disk, and only its unit files were read"));
 
 /// The units a node may live by.
-pub const KNOWN: [&str; 19] = [
+pub const KNOWN: [&str; 24] = [
     "kubelet.service",
     "kube-proxy.service",
     "containerd.service",
@@ -28,7 +28,14 @@ pub const KNOWN: [&str; 19] = [
     "snap.microk8s.daemon-kubelite.service",
     "snap.microk8s.daemon-kubelet.service",
     "snap.microk8s.daemon-containerd.service",
+    "systemd-networkd.service",
+    "systemd-resolved.service",
+    "systemd-timesyncd.service",
+    "chronyd.service",
+    "chrony.service",
 ];
+/// What a kubelet that kubeadm installed is ordered after.
+pub const NETWORK_ONLINE: &str = "network-online.target";
 /// Those of which the kubelet is a part: where one is, there is no kubelet.service, and none is missed.
 pub const EMBEDDED: &[&str] = KNOWN.split_at(10).1.split_at(8).0;
 
@@ -93,6 +100,13 @@ pub struct Unit {
     /// Units that pull it in: `WantedBy`, `RequiredBy`, `BoundBy`, `UpheldBy`, `TriggeredBy`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wanted_by: Vec<String>,
+    /// Units that must be active for it to be started, or it is stopped with them: `Requires`, `Requisite`, `BindsTo`. Services, sockets
+    /// and mounts only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<String>,
+    /// `After`: units whose start its own start waits for. Services, sockets, mounts, and `network-online.target`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
     #[serde(default)]
     pub need_daemon_reload: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -151,6 +165,9 @@ pub struct Active {
     /// `Job`: the number of the job that is queued for it: systemd is about to start or stop it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<u32>,
+    /// When that job was first seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_since: Option<Timestamp>,
     /// `Result` of the last run: `success`, `exit-code`, `signal`, `oom-kill`, `start-limit-hit`…
     #[serde(default)]
     pub result: String,

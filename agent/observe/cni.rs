@@ -45,13 +45,14 @@ const PROVIDERS: [Provider; 11] = [
 /// # Errors
 /// Blind if the directory is there and cannot be listed.
 pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) -> Result<Cni, Blind> {
-    let Runtime { kind, conf_dir, bin_dirs, max_conf_num, default_network, needs_loopback, .. } = runtime::observe(host, kubelet, units);
+    let Runtime { kind, conf_dir, bin_dirs, max_conf_num, default_network, needs_loopback, generation, .. } = runtime::observe(host, kubelet, units);
     let listed = host.list(&conf_dir.value)?;
     let conf_dir_exists = listed.is_some();
     let mut files = Vec::new();
     let mut runtime_files = Vec::new();
+    let rules = if generation == Some(1) { Rules::Libcni11 } else { Rules::Libcni13 };
     for name in listed.unwrap_or_default() {
-        if let Some(state) = conf_state(host, &conf_dir.value, &name, &mut runtime_files) {
+        if let Some(state) = conf_state(host, rules, &conf_dir.value, &name, &mut runtime_files) {
             files.push(ConfFile { name, state });
         }
     }
@@ -86,7 +87,7 @@ fn network(file: &ConfFile) -> Option<&Network> {
 }
 
 /// `None` for a directory, which libcni passes over (`ConfFiles`); a symlink to one is taken for a file.
-fn conf_state(host: &Host, dir: &str, name: &str, needs: &mut Vec<RuntimeFile>) -> Option<ConfState> {
+fn conf_state(host: &Host, rules: Rules, dir: &str, name: &str, needs: &mut Vec<RuntimeFile>) -> Option<ConfState> {
     let path = format!("{}/{name}", dir.trim_end_matches('/'));
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     if !matches!(extension, "conf" | "conflist" | "json") {
@@ -98,7 +99,7 @@ fn conf_state(host: &Host, dir: &str, name: &str, needs: &mut Vec<RuntimeFile>) 
     Some(match host.read(&path, CONF_LIMIT) {
         Ok(bytes) => {
             let dir = |name: &str| format!("{}/{name}", dir.trim_end_matches('/'));
-            match parse(&bytes, extension == "conflist", |network| drop_in_plugins(host, &dir(network))) {
+            match parse(&bytes, extension == "conflist", rules, |network| drop_in_plugins(host, &dir(network))) {
                 Ok((network, value)) => {
                     needs.extend(runtime_files(host, &network, &value));
                     ConfState::Network(network)
@@ -135,8 +136,17 @@ impl From<Fault> for Refusal {
     }
 }
 
+/// The library in use: what a file may hold differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rules {
+    /// containerd 1.x.
+    Libcni11,
+    /// containerd 2.x, CRI-O, cri-dockerd: `cniVersions`, switches that may be strings, plugins in files of their own.
+    Libcni13,
+}
+
 /// libcni's `NetworkConfFromBytes` for a list, `NetworkPluginConfFromBytes` for a single plugin (`libcni/conf.go`).
-fn parse(bytes: &[u8], list: bool, drop_ins: impl Fn(&str) -> Vec<Value>) -> Result<(Network, Value), Refusal> {
+fn parse(bytes: &[u8], list: bool, rules: Rules, drop_ins: impl Fn(&str) -> Vec<Value>) -> Result<(Network, Value), Refusal> {
     let text = String::from_utf8_lossy(bytes);
     let value: Value = serde_json::from_str(&text).map_err(|error| {
         if error.to_string().starts_with("recursion limit") {
@@ -148,25 +158,31 @@ fn parse(bytes: &[u8], list: bool, drop_ins: impl Fn(&str) -> Vec<Value>) -> Res
         Refusal::Fault(Fault::at(format!("not JSON: {message}{hint}"), error.line() as u64, (error.column() as u64).max(1)))
     })?;
     let Some(object) = value.as_object() else { return Err(Fault::at(format!("JSON, but no object: it is {}", kind_of(&value)), 1, 1).into()) };
-    let (name, plugins) = if list { conflist(&text, object, drop_ins)? } else { conf(&text, object)? };
-    let cni_version = version(&text, object, list)?;
+    let (name, plugins) = if list { conflist(&text, object, rules, drop_ins)? } else { conf(&text, object)? };
+    let cni_version = version(&text, object, list && rules == Rules::Libcni13)?;
     let provider = provider(&name, &plugins);
     Ok((Network { name, cni_version, plugins, provider }, value))
 }
 
 /// A `.conflist`: its keys are looked up as they are written; a name, and plugins that each have a type.
-fn conflist(text: &str, object: &Map<String, Value>, drop_ins: impl Fn(&str) -> Vec<Value>) -> Result<(String, Vec<Plugin>), Fault> {
+fn conflist(text: &str, object: &Map<String, Value>, rules: Rules, drop_ins: impl Fn(&str) -> Vec<Value>) -> Result<(String, Vec<Plugin>), Fault> {
     let name = match object.get("name") {
         Some(Value::String(name)) => name.clone(),
         Some(other) => return Err(at_key(text, "name", format!("\"name\" is {}, where a string is expected", kind_of(other)))),
         None => return Err(Fault::new("a .conflist needs a \"name\"")),
     };
+    match object.get("cniVersion") {
+        None | Some(Value::String(_)) => {}
+        Some(other) => return Err(at_key(text, "cniVersion", format!("\"cniVersion\" is {}, where a string is expected", kind_of(other)))),
+    }
+    switches(text, object, rules)?;
     let written = match object.get("plugins") {
         Some(Value::Array(plugins)) if plugins.is_empty() => return Err(at_key(text, "plugins", "\"plugins\" is empty".to_owned())),
         Some(Value::Array(plugins)) => plugins.clone(),
         Some(other) => return Err(at_key(text, "plugins", format!("\"plugins\" is {}, where a list is expected", kind_of(other)))),
         // libcni 1.3 looks in a directory of the network's name beside the file.
-        None => drop_ins(&name),
+        None if rules == Rules::Libcni13 => drop_ins(&name),
+        None => Vec::new(),
     };
     if written.is_empty() {
         let hint = if object.contains_key("type") { ": this is a single plugin, which belongs in a .conf" } else { "" };
@@ -178,6 +194,19 @@ fn conflist(text: &str, object: &Map<String, Value>, drop_ins: impl Fn(&str) -> 
         plugin(object).map_err(|message| at_key(text, "plugins", format!("{named}: {message}")))
     });
     Ok((name, plugins.collect::<Result<_, _>>()?))
+}
+
+/// `true` or `false`; libcni 1.3 takes them as strings, too.
+fn switches(text: &str, object: &Map<String, Value>, rules: Rules) -> Result<(), Fault> {
+    let known: &[&str] = if rules == Rules::Libcni11 { &["disableCheck"] } else { &["disableCheck", "disableGC", "loadOnlyInlinedPlugins"] };
+    for &key in known {
+        match object.get(key) {
+            None | Some(Value::Bool(_)) => {}
+            Some(Value::String(word)) if rules == Rules::Libcni13 && ["true", "false"].iter().any(|truth| word.eq_ignore_ascii_case(truth)) => {}
+            Some(other) => return Err(at_key(text, key, format!("\"{key}\" is {}, where true or false is expected", kind_of(other)))),
+        }
+    }
+    Ok(())
 }
 
 /// A `.conf` or `.json`: one plugin; its keys are matched in any case, as Go does for a struct.
@@ -200,6 +229,20 @@ fn plugin(object: &Map<String, Value>) -> Result<Plugin, String> {
         Some(Value::Object(ipam)) => string(ipam, "type")?.filter(|kind| !kind.is_empty()),
         Some(other) => return Err(format!("\"ipam\" is {}, where an object is expected", kind_of(other))),
     };
+    match any_case(object, "dns") {
+        None | Some(Value::Null) => {}
+        Some(Value::Object(dns)) => {
+            string(dns, "domain")?;
+            for key in ["nameservers", "search", "options"] {
+                strings(dns, key)?;
+            }
+        }
+        Some(other) => return Err(format!("\"dns\" is {}, where an object is expected", kind_of(other))),
+    }
+    match any_case(object, "prevResult") {
+        None | Some(Value::Null | Value::Object(_)) => {}
+        Some(other) => return Err(format!("\"prevResult\" is {}, where an object is expected", kind_of(other))),
+    }
     match any_case(object, "capabilities") {
         None | Some(Value::Null) => {}
         Some(Value::Object(capabilities)) if capabilities.values().all(|value| value.is_boolean() || value.is_null()) => {}
@@ -208,17 +251,10 @@ fn plugin(object: &Map<String, Value>) -> Result<Plugin, String> {
     Ok(Plugin { kind, ipam })
 }
 
-/// The newest of `cniVersions` that is implemented, else `cniVersion`.
-fn version(text: &str, object: &Map<String, Value>, list: bool) -> Result<String, Fault> {
-    if !list {
-        return Ok(string(object, "cniVersion").unwrap_or_default().unwrap_or_default());
-    }
-    let own = match object.get("cniVersion") {
-        None => String::new(),
-        Some(Value::String(version)) => version.clone(),
-        Some(other) => return Err(at_key(text, "cniVersion", format!("\"cniVersion\" is {}, where a string is expected", kind_of(other)))),
-    };
-    let Some(versions) = object.get("cniVersions") else { return Ok(own) };
+/// The newest of `cniVersions` that is implemented, where the library looks at them, else `cniVersion`.
+fn version(text: &str, object: &Map<String, Value>, several: bool) -> Result<String, Fault> {
+    let own = string(object, "cniVersion").unwrap_or_default().unwrap_or_default();
+    let Some(versions) = object.get("cniVersions").filter(|_| several) else { return Ok(own) };
     let numbers = |version: &str| -> Option<Vec<u64>> { version.split('.').map(|number| number.parse().ok()).collect() };
     let wrong = || at_key(text, "cniVersions", "\"cniVersions\" is no list of versions".to_owned());
     let mut best = (Vec::new(), own.clone());
@@ -237,6 +273,15 @@ fn string(object: &Map<String, Value>, key: &str) -> Result<Option<String>, Stri
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(other) => Err(format!("\"{key}\" is {}, where a string is expected", kind_of(other))),
+    }
+}
+
+/// A list of strings, or nothing.
+fn strings(object: &Map<String, Value>, key: &str) -> Result<(), String> {
+    match any_case(object, key) {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::Array(items)) if items.iter().all(|item| item.is_string() || item.is_null()) => Ok(()),
+        Some(_) => Err(format!("\"{key}\" is no list of strings")),
     }
 }
 
@@ -357,7 +402,7 @@ mod tests {
     use super::*;
 
     fn refused(text: &str, list: bool) -> String {
-        match parse(text.as_bytes(), list, |_| Vec::new()) {
+        match parse(text.as_bytes(), list, Rules::Libcni13, |_| Vec::new()) {
             Ok((network, _)) => panic!("{text} was taken: {network:?}"),
             Err(Refusal::TooDeep) => "too deep".to_owned(),
             Err(Refusal::Fault(fault)) => fault.place("f") + " " + &fault.message,
@@ -365,7 +410,7 @@ mod tests {
     }
 
     fn taken(text: &str, list: bool) -> Network {
-        match parse(text.as_bytes(), list, |_| Vec::new()) {
+        match parse(text.as_bytes(), list, Rules::Libcni13, |_| Vec::new()) {
             Ok((network, _)) => network,
             Err(Refusal::TooDeep) => panic!("{text} was refused as too deep"),
             Err(Refusal::Fault(fault)) => panic!("{text} was refused: {fault:?}"),
@@ -412,7 +457,7 @@ mod tests {
             "1.1.0"
         );
         // Bytes that are no UTF-8 are replaced by Go's decoder, not refused.
-        assert!(parse(b"{\"type\":\"a\",\"name\":\"\xff\"}", false, |_| Vec::new()).is_ok());
+        assert!(parse(b"{\"type\":\"a\",\"name\":\"\xff\"}", false, Rules::Libcni13, |_| Vec::new()).is_ok());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Of the messages of `runtime.v1` (k8s.io/cri-api `pkg/apis/runtime/v1/api.proto`) only the fields that are read are declared.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
@@ -128,8 +129,8 @@ fn mount_points(filesystems: Vec<FilesystemUsage>) -> Vec<String> {
 }
 
 /// containerd 1.x shows how its default runtime is configured.
-fn shown_cgroup_driver(info: &HashMap<String, String>) -> Option<CgroupDriver> {
-    let config: Value = serde_json::from_str(info.get("config")?).ok()?;
+fn shown_cgroup_driver(info: &HashMap<String, Vec<u8>>) -> Option<CgroupDriver> {
+    let config: Value = serde_json::from_str(&text(info.get("config")?)).ok()?;
     let containerd = config.get("containerd")?;
     let name = containerd.get("defaultRuntimeName").and_then(Value::as_str).unwrap_or("runc");
     let systemd = containerd.get("runtimes")?.get(name)?.pointer("/options/SystemdCgroup").and_then(Value::as_bool).unwrap_or(false);
@@ -137,22 +138,22 @@ fn shown_cgroup_driver(info: &HashMap<String, String>) -> Option<CgroupDriver> {
 }
 
 /// containerd 1.x tells its whole CRI configuration; 2.x keeps the image in another plugin's.
-fn told_sandbox_image(info: &HashMap<String, String>) -> Option<String> {
-    let config: Value = serde_json::from_str(info.get("config")?).ok()?;
+fn told_sandbox_image(info: &HashMap<String, Vec<u8>>) -> Option<String> {
+    let config: Value = serde_json::from_str(&text(info.get("config")?)).ok()?;
     config.get("sandboxImage")?.as_str().filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
 /// `cniconfig` is go-cni's `ConfigResult`, `lastCNILoadStatus` the last error or `OK` (`internal/cri/server/status.go`).
-fn loaded_cni(info: &HashMap<String, String>) -> Option<LoadedCni> {
-    let config: Value = serde_json::from_str(info.get("cniconfig")?).ok()?;
+fn loaded_cni(info: &HashMap<String, Vec<u8>>) -> Option<LoadedCni> {
+    let config: Value = serde_json::from_str(&text(info.get("cniconfig")?)).ok()?;
     let networks = config.get("Networks").and_then(Value::as_array).into_iter().flatten();
     let names = networks.filter(|network| network.get("IFName").and_then(Value::as_str) != Some("lo"));
     let names = names.filter_map(|network| Some(network.pointer("/Config/Name")?.as_str()?.to_owned())).take(16).collect();
     let status = info.get("lastCNILoadStatus.default").or_else(|| info.get("lastCNILoadStatus"));
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let conf_dir = config.get("PluginConfDir").and_then(text).unwrap_or_default();
-    let bin_dirs = config.get("PluginDirs").and_then(Value::as_array).into_iter().flatten().filter_map(text).take(16).collect();
-    Some(LoadedCni { conf_dir, bin_dirs, networks: names, error: status.filter(|status| *status != "OK").cloned() })
+    let string = |value: &Value| value.as_str().map(str::to_owned);
+    let conf_dir = config.get("PluginConfDir").and_then(string).unwrap_or_default();
+    let bin_dirs = config.get("PluginDirs").and_then(Value::as_array).into_iter().flatten().filter_map(string).take(16).collect();
+    Some(LoadedCni { conf_dir, bin_dirs, networks: names, error: status.map(|status| short(status)).filter(|status| status != "OK") })
 }
 
 /// Why a call gave no result.
@@ -250,9 +251,17 @@ impl GrpcService<Body> for Connection {
 
 impl From<RuntimeCondition> for Condition {
     fn from(condition: RuntimeCondition) -> Self {
-        let short = |text: String| text.chars().take(500).collect();
-        Self { kind: short(condition.kind), status: condition.status, reason: short(condition.reason), message: short(condition.message) }
+        Self { kind: short(&condition.kind), status: condition.status, reason: short(&condition.reason), message: short(&condition.message) }
     }
+}
+
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
+/// As much of it as anybody reads.
+fn short(bytes: &[u8]) -> String {
+    text(bytes).chars().take(500).collect()
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -276,8 +285,8 @@ struct StatusRequest {
 struct StatusResponse {
     #[prost(message, optional, tag = "1")]
     status: Option<RuntimeStatus>,
-    #[prost(map = "string, string", tag = "2")]
-    info: HashMap<String, String>,
+    #[prost(map = "string, bytes", tag = "2")]
+    info: HashMap<String, Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -286,16 +295,17 @@ struct RuntimeStatus {
     conditions: Vec<RuntimeCondition>,
 }
 
+/// Go puts strings into a message as they are: a CNI file's bytes that are no UTF-8, too. So these are read as bytes.
 #[derive(Clone, PartialEq, Message)]
 struct RuntimeCondition {
-    #[prost(string, tag = "1")]
-    kind: String,
+    #[prost(bytes = "vec", tag = "1")]
+    kind: Vec<u8>,
     #[prost(bool, tag = "2")]
     status: bool,
-    #[prost(string, tag = "3")]
-    reason: String,
-    #[prost(string, tag = "4")]
-    message: String,
+    #[prost(bytes = "vec", tag = "3")]
+    reason: Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    message: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -155,7 +155,8 @@ impl Host {
         if metadata.len() > limit {
             return Err(ReadError::TooLarge(metadata.len()));
         }
-        let mut bytes = Vec::new();
+        // At once as large as the file is: a buffer that grows leaves copies of a key behind.
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
         file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| ReadError::Blind(Blind::new(format!("{path}: {error}"))))?;
         if bytes.len() as u64 > limit { Err(ReadError::TooLarge(bytes.len() as u64)) } else { Ok(bytes) }
     }

@@ -2,7 +2,11 @@
 //!
 //! For every observer that reads a kubeconfig: [`load`] the file, [`current_context`] to resolve it, and
 //! [`Node::find`](super::yaml::Node::find) on the cluster and user it returns: every value knows its line and column.
-//! A loaded kubeconfig holds credentials: what is kept of it must be picked value by value.
+//! A loaded kubeconfig holds credentials: what is kept of it must be picked value by value, and the rest is wiped with it.
+
+use std::ops::Deref;
+
+use zeroize::Zeroizing;
 
 use super::host::{Host, ReadError};
 use super::yaml::{self, Node};
@@ -19,17 +23,34 @@ pub(super) struct Context<'a> {
     pub user: &'a Node,
 }
 
+/// A kubeconfig with the credentials in it, which are wiped when it is dropped.
+pub(super) struct Loaded(Node);
+
+impl Deref for Loaded {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        &self.0
+    }
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        self.0.wipe();
+    }
+}
+
 /// Reads and parses a kubeconfig.
 ///
 /// # Errors
 /// Missing, unreadable, or no YAML with its line and column.
-pub(super) fn load(host: &Host, path: &str) -> Result<Node, FileState> {
-    let bytes = host.read(path, LIMIT).map_err(state_of)?;
+pub(super) fn load(host: &Host, path: &str) -> Result<Loaded, FileState> {
+    let bytes = Zeroizing::new(host.read(path, LIMIT).map_err(state_of)?);
     let invalid = |fault: Fault| FileState::Invalid(vec![fault]);
-    let node = yaml::parse(&bytes, path).map_err(invalid)?.ok_or_else(|| invalid(Fault::new("the file is empty")))?;
-    match &node.tree {
-        yaml::Tree::Map(_) => Ok(node),
-        _ => Err(invalid(node.at.fault(format!("{node}, where a kubeconfig is expected")))),
+    let loaded = Loaded(yaml::parse(&bytes, path).map_err(invalid)?.ok_or_else(|| invalid(Fault::new("the file is empty")))?);
+    match &loaded.tree {
+        yaml::Tree::Map(_) => Ok(loaded),
+        _ => Err(invalid(loaded.at.fault(format!("{}, where a kubeconfig is expected", *loaded)))),
     }
 }
 

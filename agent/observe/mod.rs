@@ -63,7 +63,7 @@ pub async fn round(host: &Host, config: &Config, signals: &[(&'static str, &'sta
     facts.runtime = Observed::Known(runtime::ask(host, config, &facts.units, runtime::observe(host, Some(&kubelet), &facts.units)).await);
     timed(Domain::Runtime, start);
     let start = Instant::now();
-    facts.pressure = Observed::Known(pressure::observe(host, &kubelet, &facts.units, &pressure::Probe::new(config.pressure.clone())));
+    facts.pressure = Observed::Known(pressure::observe(host, &kubelet, &facts.units, facts.runtime.known(), &pressure::Probe::new(config.pressure.clone())));
     timed(Domain::Pressure, start);
     let start = Instant::now();
     facts.kube_proxy = Observed::Known(kube_proxy::observe(host, Some(&kubelet), &facts.units));

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput};
+use zeroize::Zeroize as _;
 
 use crate::facts::Sourced;
 use crate::facts::kubelet::Fault;
@@ -18,7 +19,7 @@ pub(super) struct Node {
     pub at: At,
 }
 
-/// A place in a file; line and column count from 1.
+/// A place in a file; line and column count from 1. Line 0: `file` is a place that has no lines.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct At {
     pub file: Arc<str>,
@@ -285,6 +286,16 @@ impl Node {
         }
     }
 
+    /// Wipes every text in it: some may be secrets.
+    pub(super) fn wipe(&mut self) {
+        match &mut self.tree {
+            Tree::Text(text) => text.zeroize(),
+            Tree::List(items) => items.iter_mut().for_each(Self::wipe),
+            Tree::Map(entries) => entries.iter_mut().for_each(|(_, value)| value.wipe()),
+            Tree::Null | Tree::Bool(_) | Tree::Int(_) | Tree::Float(_) => {}
+        }
+    }
+
     /// `value` with this node's place as its source.
     pub(super) fn sourced<T>(&self, value: T) -> Sourced<T> {
         Sourced::new(value, self.at.to_string())
@@ -305,6 +316,26 @@ impl Node {
             }
         }
     }
+
+    /// Puts a value at a path of keys, in the place of what is there.
+    pub(super) fn set(&mut self, path: &[&str], value: Node) {
+        let Some((key, rest)) = path.split_first() else {
+            *self = value;
+            return;
+        };
+        if !matches!(self.tree, Tree::Map(_)) {
+            self.tree = Tree::Map(Vec::new());
+        }
+        let Tree::Map(entries) = &mut self.tree else { return };
+        if let Some((_, inner)) = entries.iter_mut().rev().find(|(name, _)| name.name == *key) {
+            inner.set(rest, value);
+        } else {
+            let key = Key { name: (*key).to_owned(), at: value.at.clone() };
+            let mut inner = Node { tree: Tree::Null, at: value.at.clone() };
+            inner.set(rest, value);
+            entries.push((key, inner));
+        }
+    }
 }
 
 impl At {
@@ -316,7 +347,7 @@ impl At {
 
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
+        if self.line == 0 { f.write_str(&self.file) } else { write!(f, "{}:{}", self.file, self.line) }
     }
 }
 

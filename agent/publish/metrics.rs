@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use prometheus::{GaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{GaugeVec, IntCounter, Opts, Registry, TextEncoder};
 
 use crate::diagnose::{Report, Verdict};
 use crate::facts::{Domain, Facts};
@@ -24,6 +24,7 @@ pub fn render(report: &Report, facts: &Facts) -> String {
     certificates(&registry, facts);
     units(&registry, facts);
     eviction_signals(&registry, facts);
+    journal(&registry, facts);
     TextEncoder::new().encode_to_string(&registry.gather()).unwrap_or_default()
 }
 
@@ -115,5 +116,26 @@ fn eviction_signals(registry: &Registry, facts: &Facts) {
         if let Some(limit) = facts.kubelet.known().and_then(|kubelet| kubelet.eviction_threshold(signal.name)) {
             threshold.with_label_values(&[signal.name]).set(number(limit.value.of(signal.capacity)));
         }
+    }
+}
+
+/// How the reading of the journal goes.
+fn journal(registry: &Registry, facts: &Facts) {
+    let Some(journal) = facts.journal.known() else { return };
+    let reading = journal.reading;
+    #[allow(clippy::cast_precision_loss)] // milliseconds of a lag
+    let behind = reading.behind_ms as f64 / 1000.0;
+    gauge(registry, "journal_behind_seconds", "How far the reading of the journal is behind what is written.", &[]).with_label_values::<&str>(&[]).set(behind);
+    gauge(registry, "journal_unreadable_files", "Journal files that cannot be read.", &[])
+        .with_label_values::<&str>(&[])
+        .set(number(journal.unreadable.len() as u64));
+    for (name, help, value) in [
+        ("journal_entries_total", "Journal entries taken in since the agent started.", reading.entries),
+        ("journal_damaged_objects_total", "Damaged objects of journal files that were passed over.", reading.damaged),
+        ("journal_lost_entries_total", "Journal entries that were gone before they could be read.", reading.lost),
+    ] {
+        let counter = IntCounter::new(format!("nodetriage_{name}"), help).expect("names are valid");
+        counter.inc_by(value);
+        registry.register(Box::new(counter)).expect("names differ");
     }
 }

@@ -11,7 +11,7 @@ fn main() {
     let host = Host::open(Path::new("/")).expect("this machine has a root");
     let units = Observed::Unknown(Blind::new("not asked"));
     let kubelet = kubelet::observe(&host, &units);
-    let seen = pressure::observe(&host, &kubelet, &units, &pressure::Probe::default());
+    let seen = pressure::observe(&host, &kubelet, &units, None, &pressure::Probe::default());
     let mut system = sysinfo::System::new().expect("/proc is there");
     system.refresh_memory();
     match seen.memory.known() {

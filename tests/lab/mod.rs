@@ -91,6 +91,10 @@ impl Lab {
         command
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The node's disk, from outside.
     pub fn root(&self) -> PathBuf {
         self.directory.join("root")

@@ -44,7 +44,7 @@ pub(super) fn look(host: &Host, at: &KeyAt, certificate_path: &str, certificate:
         KeyAt::Inline(path, _) => (path.clone(), false),
     };
     let bytes = match at {
-        KeyAt::Inline(_, data) => decode(data),
+        KeyAt::Inline(_, data) => pem::secret(data).ok_or_else(|| KeyState::Invalid("client-key-data is not base64".to_owned())),
         _ => host.read(&path, LIMIT).map(Zeroizing::new).map_err(|error| match error {
             ReadError::Missing => KeyState::Missing,
             ReadError::Blind(blind) => KeyState::Unreadable(blind),
@@ -57,13 +57,6 @@ pub(super) fn look(host: &Host, at: &KeyAt, certificate_path: &str, certificate:
         Err(state) => state,
     };
     Some(Key { path, state })
-}
-
-fn decode(data: &Zeroizing<String>) -> Result<Zeroizing<Vec<u8>>, KeyState> {
-    use base64::Engine as _;
-    let digits: Zeroizing<String> = Zeroizing::new(data.split_whitespace().collect());
-    let bytes = base64::engine::general_purpose::STANDARD.decode(digits.as_bytes());
-    bytes.map(Zeroizing::new).map_err(|_| KeyState::Invalid("client-key-data is not base64".to_owned()))
 }
 
 fn state(host: &Host, path: &str, bytes: &[u8], certificate: &[u8]) -> KeyState {

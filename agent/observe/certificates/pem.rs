@@ -21,7 +21,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Ders, String> {
     if bytes.is_empty() {
         return Err("the file is empty".to_owned());
     }
-    let text = String::from_utf8_lossy(bytes);
+    let text = text(bytes);
     let mut ders = Vec::new();
     let mut fault = None;
     let mut others: Vec<String> = Vec::new();
@@ -68,7 +68,7 @@ fn is_der(bytes: &[u8]) -> bool {
 /// # Errors
 /// Why there is none that a program could use.
 pub(super) fn private_key(bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
-    let text = Zeroizing::new(String::from_utf8_lossy(bytes).into_owned());
+    let text = text(bytes);
     let is_key = |label: &str| label == "PRIVATE KEY" || label.ends_with(" PRIVATE KEY");
     let key = blocks(&text).find_map(|block| match block {
         Block::Whole { label, body } if is_key(label) => Some((label, body)),
@@ -76,13 +76,21 @@ pub(super) fn private_key(bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
     });
     match key {
         Some(("ENCRYPTED PRIVATE KEY", _)) => Err("it is encrypted, and nobody is there to give the passphrase".to_owned()),
-        Some((_, body)) => {
-            let digits: Zeroizing<String> = Zeroizing::new(body.split_whitespace().collect());
-            let key = base64::engine::general_purpose::STANDARD.decode(digits.as_bytes());
-            key.map(Zeroizing::new).map_err(|_| "its private key is not base64".to_owned())
-        }
+        Some((_, body)) => secret(body).ok_or_else(|| "its private key is not base64".to_owned()),
         None => Err("there is no whole PEM block PRIVATE KEY in it".to_owned()),
     }
+}
+
+/// The file as text. Wiped when it is dropped: there may be a key in it.
+fn text(bytes: &[u8]) -> Zeroizing<String> {
+    Zeroizing::new(String::from_utf8_lossy(bytes).into_owned())
+}
+
+/// What base64 says, with any blanks in it, in one buffer of the right size and one that is wiped: one that grows leaves copies behind.
+pub(super) fn secret(base64: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let mut digits = Zeroizing::new(String::with_capacity(base64.len()));
+    digits.extend(base64.split_whitespace());
+    base64::engine::general_purpose::STANDARD.decode(digits.as_bytes()).map(Zeroizing::new).ok()
 }
 
 /// A certificate's DER; the words after "PEM block 1" otherwise.

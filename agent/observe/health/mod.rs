@@ -86,7 +86,7 @@ impl Targets {
         let Some(kubelet) = facts.kubelet.known().filter(|_| facts.is_kubernetes_node() && facts.node.live) else { return Self::default() };
         let kube_proxy = facts.kube_proxy.known();
         let unit = facts.units.known().and_then(|units| units.get("kubelet.service")?.active.as_ref());
-        let kube_proxy_pid = kube_proxy.and_then(|kube_proxy| Some(kube_proxy.process.known()?.as_ref()?.pid));
+        let kube_proxy_pid = kube_proxy.and_then(|kube_proxy| Some(kube_proxy.running()?.pid));
         let complaints = facts.journal.known().map(|journal| journal.signals.iter().filter(|(code, _)| code.starts_with(COMPLAINTS)));
         Self {
             kubelet: kubelet_target(kubelet),
@@ -377,17 +377,19 @@ fn keep(kept: &mut Option<Endpoint>, target: Option<&Target>, answer: Option<Obs
     *kept = Some(Endpoint { url: Sourced::new(url, target.source.clone()), answer });
 }
 
-/// What of a node that does not run.
-fn not_running(host: &Host) -> Result<(), Blind> {
-    if host.is_live() { Ok(()) } else { Err(Blind::new("who answers, and who listens: this is a disk, nothing runs")) }
+/// Of a disk, on which nobody answers and nobody listens.
+fn nobody() -> Health {
+    Health { listeners: Observed::Known(Vec::new()), ..Health::default() }
 }
 
 /// Asks once.
 ///
 /// # Errors
-/// Blind of what does not run.
+/// Blind, if the node's files do not answer.
 pub async fn observe(host: &Arc<Host>, config: &Config, facts: &Facts) -> Result<Health, Blind> {
-    not_running(host)?;
+    if !host.is_live() {
+        return Ok(nobody());
+    }
     let mut prober = Prober::new(Arc::clone(host), config);
     prober.aim(Targets::of(facts));
     prober.round(PATIENCE).await?;
@@ -399,17 +401,17 @@ pub async fn watch(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
     let mut news = board.news();
     let known = |facts: &Facts| [Domain::Kubelet, Domain::KubeProxy, Domain::Units].iter().all(|domain| facts.observed.contains_key(domain));
     while !board.read(known) && news.changed().await.is_ok() {}
+    if !host.is_live() {
+        board.put(Domain::Health, Duration::ZERO, |facts| facts.health = Observed::Known(nobody()));
+        return std::future::pending().await;
+    }
     let mut prober = Prober::new(Arc::clone(&host), &config);
     let mut deadline = FIRST;
     let mut last: Option<(Instant, Observed<Health>)> = None;
     loop {
         prober.aim(board.read(Targets::of));
         let start = Instant::now();
-        let seen = match not_running(&host) {
-            Ok(()) => prober.round(deadline).await,
-            Err(blind) => Err(blind),
-        };
-        let health = match seen {
+        let health = match prober.round(deadline).await {
             Ok(()) => Observed::Known(prober.health.clone()),
             Err(blind) => Observed::Unknown(blind),
         };

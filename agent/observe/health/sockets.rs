@@ -127,12 +127,14 @@ impl Holders {
                 return None;
             }
             let dir = format!("/proc/{pid}/fd");
-            let Ok(fds) = host.list(&dir) else {
+            // With CAP_DAC_READ_SEARCH their numbers can be listed, and not where they lead.
+            let fds = host.list(&dir).map(Option::unwrap_or_default);
+            let links = fds.map(|fds| fds.into_iter().map(|fd| host.link(&format!("{dir}/{fd}"))).collect::<Vec<_>>()).unwrap_or_else(|_| vec![None]);
+            if !links.is_empty() && links.iter().all(Option::is_none) {
                 hidden = Some(Blind::new("the descriptors of other users' processes may not be seen").grant("run as root, or grant CAP_SYS_PTRACE"));
                 continue;
-            };
-            let fds = fds.unwrap_or_default();
-            let held = fds.iter().filter_map(|fd| wanted.get(&host.link(&format!("{dir}/{fd}"))?));
+            }
+            let held = links.iter().flatten().filter_map(|link| wanted.get(link));
             for inode in held.collect::<Vec<_>>() {
                 if let Some(holder) = holder(host, pid)
                     && self.found.insert(*inode, holder).is_none()
@@ -162,7 +164,7 @@ fn owner(host: &Host, cgroup: &str) -> Option<Owner> {
         return Some(Owner::Pod(pod_name(host, &uid).unwrap_or(uid)));
     }
     let is_unit = |part: &&str| Path::new(part).extension().is_some_and(|kind| kind == "service" || kind == "scope");
-    cgroup.lines().filter_map(|line| line.rsplit_once(':')?.1.split('/').rfind(is_unit)).next().map(|unit| Owner::Unit(unit.to_owned()))
+    cgroup.lines().find_map(|line| line.rsplit_once(':')?.1.split('/').rfind(is_unit)).map(|unit| Owner::Unit(unit.to_owned()))
 }
 
 /// The pod's UID that stands in `/proc/PID/cgroup`.

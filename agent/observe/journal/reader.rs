@@ -206,11 +206,6 @@ impl Reader {
         }
     }
 
-    /// The line of a field that is one of text, if it was read lately.
-    pub(super) fn text(&self, file: usize, offset: u64) -> Option<&[u8]> {
-        self.recent.text(self.files.get(file)?.key(), offset)
-    }
-
     /// The payload of one field, if it begins with `prefix`, at most `limit` bytes.
     ///
     /// # Errors
@@ -218,6 +213,11 @@ impl Reader {
     pub fn data_if(&mut self, file: usize, offset: u64, prefix: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<bool, Fault> {
         let file = self.files.get(file).ok_or(Fault::Damaged("no such file"))?;
         file.data_if(&mut self.cache, &mut self.unpack, offset, prefix, limit, out)
+    }
+
+    /// The line of a field that is one of text, if it was read lately.
+    pub(super) fn text(&self, file: usize, offset: u64) -> Option<&[u8]> {
+        self.recent.text(self.files.get(file)?.key(), offset)
     }
 
     /// One field of an entry, at most `limit` bytes of it.

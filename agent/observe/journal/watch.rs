@@ -104,7 +104,7 @@ struct Watch<'a> {
     attentive: Instant,
     rules: u64,
     started: Instant,
-    kept: Instant,
+    kept: Option<Instant>,
 }
 
 impl<'a> Watch<'a> {
@@ -122,7 +122,7 @@ impl<'a> Watch<'a> {
         }
         let follow = Follow::start(host, opened, find::directories, kept.map(|kept| &kept.marks))?;
         let attentive = Instant::now() + AFTER_CHANGE;
-        let mut watch = Self { follow, look, told: None, told_at: VecDeque::new(), pending: true, attentive, rules, started, kept: started };
+        let mut watch = Self { follow, look, told: None, told_at: VecDeque::new(), pending: true, attentive, rules, started, kept: None };
         watch.rescan()?;
         Ok(watch)
     }
@@ -145,8 +145,8 @@ impl<'a> Watch<'a> {
             if !more || self.started.elapsed() > CATCH_UP {
                 self.tell(start, more, board);
             }
-            if self.kept.elapsed() > KEEP {
-                self.kept = Instant::now();
+            if self.told.is_some() && self.kept.is_none_or(|kept| kept.elapsed() > KEEP) {
+                self.kept = Some(Instant::now());
                 keep(self.kept());
             }
             let mut changed = false;

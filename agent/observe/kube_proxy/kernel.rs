@@ -1,6 +1,6 @@
 //! What the kernel has of what kube-proxy's mode and the runtime need.
 
-use crate::facts::kube_proxy::{Kernel, Module};
+use crate::facts::kube_proxy::{BridgeNetfilter, Kernel, Module};
 use crate::facts::{Blind, Observed};
 use crate::observe::health;
 use crate::observe::host::{Host, ReadError};
@@ -95,11 +95,11 @@ fn installed(host: &Host, release: &str) -> Result<Option<(String, String)>, Bli
 }
 
 /// Each network namespace has its own (since Linux 5.3).
-fn bridge_netfilter(host: &Host) -> Result<Option<bool>, Blind> {
+fn bridge_netfilter(host: &Host) -> Result<BridgeNetfilter, Blind> {
     health::is_the_nodes_network(host)?;
     match host.read_text(BRIDGE, 4096) {
-        Ok(text) => Ok(Some(text.trim() != "0")),
-        Err(ReadError::Missing) => Ok(None),
+        Ok(text) => Ok(if text.trim() == "0" { BridgeNetfilter::Off } else { BridgeNetfilter::On }),
+        Err(ReadError::Missing) => Ok(BridgeNetfilter::NotLoaded),
         Err(error) => Err(Blind::new(format!("{BRIDGE}: {error}"))),
     }
 }

@@ -25,7 +25,7 @@ use super::look::Look;
 use super::units::jittered;
 use super::yaml::{self, Node};
 use crate::config::Config;
-use crate::facts::health::Holder;
+use crate::facts::kube_proxy::{BridgeNetfilter, Kernel, Process};
 use crate::facts::kubelet::{File, FileState, Kubeconfig};
 use crate::facts::units::{EMBEDDED, Unit};
 use crate::facts::{Blind, Domain, Facts, KubeProxy, Kubelet, Observed, Sourced, Units};
@@ -49,15 +49,19 @@ const WITHIN: [&str; 3] = ["k3s.service", "k3s-agent.service", "snap.microk8s.da
 /// Looks for it.
 #[must_use]
 pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) -> KubeProxy {
-    let (process, others) = match processes(host, units) {
-        Ok((process, others)) => (Observed::Known(process), others),
-        Err(blind) => (Observed::Unknown(blind), Vec::new()),
+    let (process, others) = match host.is_live().then(|| processes(host, units)) {
+        Some(Ok((process, others))) => (Observed::Known(process), others),
+        Some(Err(blind)) => (Observed::Unknown(blind), Vec::new()),
+        None => (Observed::Known(Process::NotAsked), Vec::new()),
     };
-    let running = process.known().and_then(Option::as_ref);
+    let running = match &process {
+        Observed::Known(Process::Running(holder)) => Some(holder.clone()),
+        _ => None,
+    };
     let root_dir = kubelet.map_or("/var/lib/kubelet", |kubelet| kubelet.root_dir.value.as_str());
     let pod = pod(host, root_dir);
-    let place = Place { host, pid: running.map(|holder| holder.pid), pod_dir: pod.as_ref().map(|pod| pod.dir.as_str()) };
-    let started = running.and_then(|holder| argv(host, holder.pid)).or_else(|| as_unit(units)).unwrap_or_default();
+    let place = Place { host, pid: running.as_ref().map(|holder| holder.pid), pod_dir: pod.as_ref().map(|pod| pod.dir.as_str()) };
+    let started = running.as_ref().and_then(|holder| argv(host, holder.pid)).or_else(|| as_unit(units)).unwrap_or_default();
     let (mut found, config) = configured(&place, &started, pod.is_some());
     found.replaced_by = within(units).or_else(|| others.iter().find_map(|(of, pid)| replacement(host, of, *pid).filter(|(_, sure)| *sure).map(|(by, _)| by)));
     found.may_be_replaced_by = others.iter().filter_map(|(of, pid)| replacement(host, of, *pid).filter(|(_, sure)| !sure).map(|(by, _)| by)).collect();
@@ -112,14 +116,14 @@ fn as_unit(units: &Observed<Units>) -> Option<Started> {
     Some(Started { words: unit.exec_start.clone(), source: unit.fragment_path.clone().unwrap_or_else(|| UNIT.to_owned()) })
 }
 
+/// Processes of network plugins that can do kube-proxy's work: name and pid.
+type Agents = Vec<(&'static str, u32)>;
+
 /// The process called kube-proxy, and those of network plugins that can do its work.
-fn processes(host: &Host, units: &Observed<Units>) -> Result<(Option<Holder>, Vec<(&'static str, u32)>), Blind> {
-    if !host.is_live() {
-        return Err(Blind::new("what runs: this is a disk, and only its unit files were read"));
-    }
+fn processes(host: &Host, units: &Observed<Units>) -> Result<(Process, Agents), Blind> {
     let unit = units.known().and_then(|units| units.get(UNIT)?.active.as_ref()?.main_pid);
     if let Some(holder) = unit.and_then(|pid| holder(host, pid)).filter(|holder| holder.command == NAME) {
-        return Ok((Some(holder), Vec::new()));
+        return Ok((Process::Running(holder), Vec::new()));
     }
     let names = host.list("/proc")?.unwrap_or_default();
     let (mut process, mut others, mut seen) = (None, Vec::new(), false);
@@ -132,7 +136,11 @@ fn processes(host: &Host, units: &Observed<Units>) -> Result<(Option<Holder>, Ve
             others.push((known, pid));
         }
     }
-    if seen { Ok((process, others)) } else { Err(Blind::new("/proc shows no process").grant("mount the node's /proc below the root, without hidepid=")) }
+    if seen {
+        Ok((process.map_or(Process::Absent, Process::Running), others))
+    } else {
+        Err(Blind::new("/proc shows no process").grant("mount the node's /proc below the root, without hidepid="))
+    }
 }
 
 /// A distribution that has kube-proxy within its own process.
@@ -183,13 +191,13 @@ struct Pod {
 /// By its directory of logs, `NAMESPACE_kube-proxy-…_UID`; of several, the one that the kubelet still has.
 fn pod(host: &Host, root_dir: &str) -> Option<Pod> {
     let names = host.list(POD_LOGS).ok()??;
-    let pods = names.iter().filter_map(|name| {
+    let mut pods = names.iter().filter_map(|name| {
         let (pod, uid) = name.rsplit_once('_')?;
         let (_, pod) = pod.split_once('_')?;
         (pod == NAME || pod.starts_with("kube-proxy-"))
             .then(|| Pod { dir: format!("{}/pods/{uid}", root_dir.trim_end_matches('/')), logs: format!("{POD_LOGS}/{name}") })
     });
-    pods.filter(|pod| host.exists(&pod.dir).unwrap_or(false)).last()
+    pods.rfind(|pod| host.exists(&pod.dir).unwrap_or(false))
 }
 
 /// Where its files are looked for.
@@ -219,7 +227,7 @@ impl Place<'_> {
 /// The effective configuration, by the file if there is one, else by flags (`cmd/kube-proxy/app/options.go`); and the file's mode.
 fn configured(place: &Place<'_>, started: &Started, is_pod: bool) -> (KubeProxy, Option<Sourced<String>>) {
     let mut found = KubeProxy {
-        process: Observed::Known(None),
+        process: Observed::Known(Process::Absent),
         pod_logs: None,
         last_words: Vec::new(),
         replaced_by: None,
@@ -231,10 +239,7 @@ fn configured(place: &Place<'_>, started: &Started, is_pod: bool) -> (KubeProxy,
         hostname_override: started.flag("hostname-override"),
         healthz_bind_address: started.flag("healthz-bind-address").unwrap_or_else(|| Sourced::default_value(HEALTHZ.to_owned())),
         metrics_bind_address: started.flag("metrics-bind-address").unwrap_or_else(|| Sourced::default_value(METRICS.to_owned())),
-        kernel: crate::facts::kube_proxy::Kernel {
-            modules: Vec::new(),
-            bridge_netfilter: Observed::Unknown(Blind::new("what runs: this is a disk, and only its unit files were read")),
-        },
+        kernel: Kernel { modules: Vec::new(), bridge_netfilter: Observed::Known(BridgeNetfilter::NotAsked) },
     };
     let kubeadm = || Sourced::default_value(format!("{KUBEADM}/config.conf"));
     // Of a pod without a process, kubeadm's path, if the ConfigMap is there.
@@ -364,7 +369,7 @@ pub async fn watch(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
         let around = board.read(Around::of);
         let (at, kubelet, units) = (Arc::clone(&host), board.read(|facts| facts.kubelet.known().cloned()), board.read(|facts| facts.units.clone()));
         let seen: Observed<KubeProxy> = look.at(move || observe(&at, kubelet.as_ref(), &units)).await.into();
-        let pid = seen.known().and_then(|seen| Some(seen.process.known()?.as_ref()?.pid));
+        let pid = seen.known().and_then(|seen| Some(seen.running()?.pid));
         let wanted = seen.known().map(watched).unwrap_or_default();
         board.put(Domain::KubeProxy, start.elapsed(), |facts| facts.kube_proxy = seen);
         if wanted != directories {

@@ -1,8 +1,11 @@
 //! The kubelet's command line: of the live process, else of its unit as systemd would build it, else kubeadm's.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use crate::config::Config;
+use super::flags::{self, Flag, Holds};
+use crate::config::{Config, nearest};
+use crate::facts::kubelet::{OddFlag, Oddity};
 use crate::facts::units::{Unit, UnitSource};
 use crate::facts::{Observed, Sourced, Units};
 use crate::observe::host::Host;
@@ -73,50 +76,15 @@ const DEFAULTS: [(&str, &[(&str, &str)]); 6] = [
     ),
 ];
 
-/// The flags whose values are kept; none of them carries a secret (`cmd/kubelet/app/options/options.go`).
-const KEPT: [&str; 33] = [
-    "address",
-    "bootstrap-kubeconfig",
-    "cert-dir",
-    "cgroup-driver",
-    "client-ca-file",
-    "cloud-provider",
-    "cluster-dns",
-    "config",
-    "config-dir",
-    "container-runtime-endpoint",
-    "eviction-hard",
-    "eviction-minimum-reclaim",
-    "eviction-pressure-transition-period",
-    "eviction-soft",
-    "eviction-soft-grace-period",
-    "hostname-override",
-    "healthz-bind-address",
-    "healthz-port",
-    "image-gc-high-threshold",
-    "image-gc-low-threshold",
-    "kube-reserved",
-    "kubeconfig",
-    "max-pods",
-    "node-ip",
-    "pod-infra-container-image",
-    "pod-manifest-path",
-    "port",
-    "resolv-conf",
-    "root-dir",
-    "system-reserved",
-    "tls-cert-file",
-    "tls-private-key-file",
-    "v",
-];
-/// Kept flags that take no value from the next word (pflag `NoOptDefVal`).
-const KEPT_BOOL: [&str; 4] = ["fail-swap-on", "fail-cgroupv1", "rotate-certificates", "rotate-server-certificates"];
-
 /// The kubelet's flags, each with where it was set.
 pub(super) struct CommandLine {
     pub flags: BTreeMap<String, Sourced<String>>,
-    /// Names only.
+    /// Names only: of flags we do not know, or that may hold a credential.
     pub other_flags: Vec<Sourced<String>>,
+    /// Each with the word itself, which may hold a secret.
+    pub odd_flags: Vec<(OddFlag, String)>,
+    /// The program; absent where nothing tells.
+    pub program: Option<String>,
     pub source: String,
 }
 
@@ -130,6 +98,7 @@ pub(super) fn observe(host: &Host, units: &Observed<Units>) -> CommandLine {
     let source = units.known().or(files.as_ref());
     let unit = source.and_then(|units| units.get(UNIT)).filter(|unit| unit.is_installed() && !unit.is_masked());
     let written = source.zip(unit).map(|(units, unit)| exec_start(host, unit, units.source)).filter(|words| !words.is_empty());
+    let next = written.as_ref().map(|words| CommandLine::of(words, format!("{UNIT} ExecStart")));
     if let Some(pid) = main_pid(host, units)
         && let Some(argv) = argv(host, pid)
     {
@@ -137,14 +106,19 @@ pub(super) fn observe(host: &Host, units: &Observed<Units>) -> CommandLine {
         // The process says what holds; the unit's files say where that was written.
         let place = |word: &str| written.iter().flatten().find(|known| known.value == word).map_or_else(|| source.clone(), |known| known.source.clone());
         let words: Vec<Word> = argv.into_iter().map(|word| Sourced::new(word.clone(), place(&word))).collect();
-        return CommandLine::of(&words, source);
+        let mut live = CommandLine::of(&words, source);
+        live.odd_flags.iter_mut().for_each(|(odd, _)| odd.live = true);
+        // And what it would be started with now, which the process does not have yet.
+        let later = next.into_iter().flat_map(|next| next.odd_flags).filter(|(_, odd)| !words.iter().any(|word| word.value == *odd));
+        live.odd_flags.extend(later);
+        return live;
     }
-    if let Some(words) = written {
-        return CommandLine::of(&words, format!("{UNIT} ExecStart"));
+    if let Some(next) = next {
+        return next;
     }
     let defaults = DEFAULTS.iter().find(|(mark, _)| host.exists(mark).unwrap_or(false)).map_or(&[][..], |(_, defaults)| *defaults);
     let flags = defaults.iter().map(|(flag, value)| ((*flag).to_owned(), Sourced::default_value((*value).to_owned()))).collect();
-    CommandLine { flags, other_flags: Vec::new(), source: "default".to_owned() }
+    CommandLine { flags, other_flags: Vec::new(), odd_flags: Vec::new(), program: None, source: "default".to_owned() }
 }
 
 /// The unit's main process; where systemd does not tell of such a unit, the process that is called kubelet.
@@ -169,56 +143,117 @@ fn argv(host: &Host, pid: u32) -> Option<Vec<String>> {
 
 /// More flags than the kubelet has.
 const MOST_FLAGS: usize = 300;
+/// Of odd ones, more than anybody reads.
+const MOST_ODD: usize = 20;
 
 impl CommandLine {
-    /// The flags as pflag parses them: `--a=b`, `--a b`, `--bool`, `-v=2`, `-v 2`; `--` ends them; `_` is `-`
-    /// (`cliflag.WordSepNormalizeFunc`); the last one counts.
+    /// The flags as pflag parses them: `--a=b`, `--a b`, `--bool`, `-v=2`, `-v 2`, `-v2`; `--` ends them; `_` is `-`
+    /// (`cliflag.WordSepNormalizeFunc`); of a value the last one counts, and lists add up.
     fn of(words: &[Word], source: String) -> Self {
-        let (mut flags, mut other_flags) = (BTreeMap::new(), Vec::new());
+        let program = words.first().map(|word| word.value.clone());
+        let mut parsed = Self { flags: BTreeMap::new(), other_flags: Vec::new(), odd_flags: Vec::new(), program, source };
+        // What is no flag can be told from a flag's value only as long as all are known; and of `hyperkube kubelet` the second is none.
+        let mut all_known = parsed.program.as_ref().is_some_and(|program| program.rsplit('/').next().is_some_and(|name| name.starts_with("kubelet")));
         let mut words = words.iter().skip(1).peekable();
         while let Some(word) = words.next() {
             if word.value == "--" {
                 break;
             }
-            let Some(flag) = word.value.strip_prefix("--").or_else(|| word.value.strip_prefix('-')) else { continue };
-            let (name, value) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value.to_owned())));
-            let name = name.replace('_', "-");
-            let place = format!("{} --{name}", word.source);
-            let bool = KEPT_BOOL.contains(&name.as_str());
-            if !bool && !KEPT.contains(&name.as_str()) {
-                if other_flags.len() < MOST_FLAGS {
-                    other_flags.push(Sourced::new(name, place));
+            let Some((name, value)) = name_and_value(&word.value) else {
+                if all_known {
+                    let said =
+                        format!("{:?} belongs to no flag, and the kubelet takes no other words; a switch is given its value as --flag=false", cut(&word.value));
+                    parsed.odd(&cut(&word.value), &word.source, &word.value, Oddity::Refused(said));
                 }
                 continue;
-            }
-            let value = match value {
-                Some(value) => value,
-                None if bool => "true".to_owned(),
-                None => words.next().map(|next| next.value.clone()).unwrap_or_default(),
             };
-            flags.insert(name, Sourced::new(value, place));
+            let place = format!("{} --{name}", word.source);
+            let Some(flag) = flags::find(&name) else {
+                all_known = false;
+                let did_you_mean = nearest(&name, flags::names()).map(str::to_owned);
+                parsed.odd(&name, &place, &word.value, Oddity::Unknown { did_you_mean });
+                parsed.other(name, place);
+                continue;
+            };
+            let value = if let Some(value) = value {
+                value
+            } else if flag.holds == Holds::Bool {
+                "true".to_owned()
+            } else if let Some(next) = words.next() {
+                next.value.clone()
+            } else {
+                parsed.odd(&name, &place, &word.value, Oddity::Refused(format!("--{name} stands at the end without a value")));
+                String::new()
+            };
+            if let Some(release) = flag.gone {
+                parsed.odd(&name, &place, &word.value, Oddity::Gone { release });
+            } else if let Some(expected) = flag.refuses(&value) {
+                parsed.odd(&name, &place, &word.value, Oddity::Refused(format!("--{name} is {:?}, {expected}", cut(&value))));
+            }
+            if flag.holds == Holds::Secret {
+                parsed.other(name, place);
+            } else {
+                parsed.set(flag, &value, place);
+            }
         }
-        Self { flags, other_flags, source }
+        parsed
     }
+
+    fn set(&mut self, flag: &Flag, value: &str, place: String) {
+        let before = self.flags.get(flag.name).map(|before| before.value.as_str()).filter(|before| flag.adds_up() && !before.is_empty());
+        let value = before.map_or_else(|| value.to_owned(), |before| format!("{before},{value}"));
+        self.flags.insert(flag.name.to_owned(), Sourced::new(value, place));
+    }
+
+    fn other(&mut self, name: String, place: String) {
+        if self.other_flags.len() < MOST_FLAGS {
+            self.other_flags.push(Sourced::new(name, place));
+        }
+    }
+
+    fn odd(&mut self, name: &str, source: &str, word: &str, oddity: Oddity) {
+        if self.odd_flags.len() < MOST_ODD {
+            self.odd_flags.push((OddFlag { name: name.to_owned(), source: source.to_owned(), oddity, live: false }, word.to_owned()));
+        }
+    }
+}
+
+/// Of `--name=value`, `--name`, `-n`, `-nvalue`; `None`: no flag.
+fn name_and_value(word: &str) -> Option<(String, Option<String>)> {
+    let split = |flag: &str| flag.split_once('=').map_or((flag.replace('_', "-"), None), |(name, value)| (name.replace('_', "-"), Some(value.to_owned())));
+    if let Some(long) = word.strip_prefix("--") {
+        return Some(split(long));
+    }
+    let short = word.strip_prefix('-').filter(|short| !short.is_empty())?;
+    // The kubelet has -v and -h; the value may follow at once.
+    match short.strip_prefix('v').filter(|level| level.starts_with(|c: char| c.is_ascii_digit())) {
+        Some(level) => Some(("v".to_owned(), Some(level.to_owned()))),
+        None => Some(split(short)),
+    }
+}
+
+/// A word as it is shown.
+fn cut(word: &str) -> String {
+    word.chars().take(60).collect()
 }
 
 /// The words of ExecStart with variables replaced, as systemd.service(5) has it. Empty: nothing tells of them.
 pub(in crate::observe) fn exec_start(host: &Host, unit: &Unit, source: UnitSource) -> Vec<Word> {
     let variables = variables(host, unit, source);
     let place = format!("{} ExecStart", unit.name);
-    unit.exec_start.iter().flat_map(|word| expand(&expanded(word, unit, source), &variables, &place)).collect()
+    unit.exec_start.iter().flat_map(|word| expand(&expanded(host, word, unit, source), &variables, &place)).collect()
 }
 
 /// The variables that a unit sets for what it starts, by name; of its own files, and of what of `Environment` is a fact.
 pub(in crate::observe) fn variables(host: &Host, unit: &Unit, source: UnitSource) -> BTreeMap<String, Word> {
     let mut variables = BTreeMap::new();
     for variable in &unit.environment {
-        if let Some((name, value)) = expanded(variable, unit, source).split_once('=') {
+        if let Some((name, value)) = expanded(host, variable, unit, source).split_once('=') {
             variables.insert(name.to_owned(), Sourced::new(value.to_owned(), format!("{} Environment", unit.name)));
         }
     }
     for file in &unit.environment_files {
-        for path in expand_glob(host, &expanded(&file.path, unit, source)) {
+        for path in expand_glob(host, &expanded(host, &file.path, unit, source)) {
             if let Ok(text) = host.read_text(&path, LIMIT) {
                 variables.extend(environment_file(&text, &path));
             }
@@ -228,29 +263,53 @@ pub(in crate::observe) fn variables(host: &Host, unit: &Unit, source: UnitSource
 }
 
 /// With the unit's specifiers replaced. Over D-Bus systemd has done that already.
-fn expanded(text: &str, unit: &Unit, source: UnitSource) -> String {
-    if source == UnitSource::Files { specifiers(text, &unit.name) } else { text.to_owned() }
+fn expanded(host: &Host, text: &str, unit: &Unit, source: UnitSource) -> String {
+    if source == UnitSource::Files { specifiers(host, text, &unit.name) } else { text.to_owned() }
 }
 
-/// The specifiers that make sense for such a unit (systemd.unit(5), "Specifiers").
-fn specifiers(text: &str, unit: &str) -> String {
+/// The specifiers of systemd.unit(5), "Specifiers", that say something of a system's unit without an instance.
+fn specifiers(host: &Host, text: &str, unit: &str) -> String {
+    let line = |path: &str| host.read_text(path, 1 << 12).ok().map(|text| text.trim().to_owned());
+    let hostname = || line("/proc/sys/kernel/hostname").filter(|_| host.path() == Path::new("/")).or_else(|| line("/etc/hostname"));
+    let release = |key: &str| {
+        let text = line("/etc/os-release")?;
+        Some(text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default().trim_matches('"').to_owned())
+    };
+    let meaning = |specifier: char| match specifier {
+        '%' => Some("%".to_owned()),
+        'n' => Some(unit.to_owned()),
+        'N' | 'p' | 'P' => Some(unit.strip_suffix(".service").unwrap_or(unit).to_owned()),
+        'i' | 'I' | 'j' | 'J' => Some(String::new()),
+        'S' => Some("/var/lib".to_owned()),
+        'C' => Some("/var/cache".to_owned()),
+        'L' => Some("/var/log".to_owned()),
+        't' => Some("/run".to_owned()),
+        'E' => Some("/etc".to_owned()),
+        'T' => Some("/tmp".to_owned()),
+        'V' => Some("/var/tmp".to_owned()),
+        'h' => Some("/root".to_owned()),
+        'u' | 'g' => Some("root".to_owned()),
+        'U' | 'G' => Some("0".to_owned()),
+        's' => Some("/bin/sh".to_owned()),
+        'H' | 'q' => hostname(),
+        'l' => hostname().map(|name| name.split('.').next().unwrap_or_default().to_owned()),
+        'm' => line("/etc/machine-id"),
+        'b' => line("/proc/sys/kernel/random/boot_id").map(|id| id.replace('-', "")),
+        'v' => line("/proc/sys/kernel/osrelease"),
+        'o' => release("ID"),
+        'w' => release("VERSION_ID"),
+        _ => None,
+    };
     let mut out = String::new();
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
-        match (c, if c == '%' { chars.clone().next() } else { None }) {
-            ('%', Some('%')) => out.push('%'),
-            ('%', Some('n')) => out.push_str(unit),
-            ('%', Some('N' | 'p')) => out.push_str(unit.strip_suffix(".service").unwrap_or(unit)),
-            ('%', Some('i' | 'I')) => {}
-            ('%', Some('S')) => out.push_str("/var/lib"),
-            ('%', Some('t')) => out.push_str("/run"),
-            ('%', Some('E')) => out.push_str("/etc"),
-            (c, _) => {
-                out.push(c);
-                continue;
+        match chars.clone().next().filter(|_| c == '%').and_then(meaning) {
+            Some(meant) => {
+                out.push_str(&meant);
+                chars.next();
             }
+            None => out.push(c),
         }
-        chars.next();
     }
     out
 }
@@ -425,7 +484,35 @@ mod tests {
         assert_eq!(flag(&argv, "token"), None, "only flags that carry no secret are kept");
         assert_eq!(flag(&["kubelet", "-v", "4", "--", "--config=/a"], "config"), None);
         assert_eq!(flag(&["kubelet", "-v", "4"], "v").as_deref(), Some("4"));
+        assert_eq!(flag(&["kubelet", "-v4"], "v").as_deref(), Some("4"));
         assert_eq!(flag(&["kubelet", "--config"], "config").as_deref(), Some(""));
+        let twice = ["kubelet", "--kube-reserved=cpu=1", "--kube-reserved", "memory=1Gi"];
+        assert_eq!(flag(&twice, "kube-reserved").as_deref(), Some("cpu=1,memory=1Gi"), "a map adds up");
+        assert_eq!(flag(&["kubelet", "--storage-driver-password=x"], "storage-driver-password"), None);
+    }
+
+    /// What the kubelet would say of these words.
+    fn odd(argv: &[&str]) -> Vec<String> {
+        let words: Vec<Word> = argv.iter().map(|word| Sourced::new((*word).to_owned(), "p")).collect();
+        let said = |odd: OddFlag| match odd.oddity {
+            Oddity::Unknown { did_you_mean } => format!("{} unknown, {}", odd.name, did_you_mean.as_deref().unwrap_or("-")),
+            Oddity::Gone { release } => format!("{} gone in 1.{release}", odd.name),
+            Oddity::Refused(message) => message,
+        };
+        CommandLine::of(&words, String::new()).odd_flags.into_iter().map(|(odd, _)| said(odd)).collect()
+    }
+
+    #[test]
+    fn what_the_kubelet_refuses_of_a_command_line() {
+        assert_eq!(odd(&["/usr/bin/kubelet", "--config=/a", "--rotate-certificates", "-v", "2"]), Vec::<String>::new());
+        assert_eq!(odd(&["kubelet", "--conifg=/a", "--token", "secret"]), ["conifg unknown, config", "token unknown, -"]);
+        assert_eq!(odd(&["kubelet", "--network-plugin=cni"]), ["network-plugin gone in 1.24"]);
+        assert_eq!(odd(&["kubelet", "--v=high"]), ["--v is \"high\", where a whole number is expected"]);
+        assert_eq!(odd(&["kubelet", "--kubeconfig"]), ["--kubeconfig stands at the end without a value"]);
+        let apart = odd(&["kubelet", "--fail-swap-on", "false"]);
+        assert!(apart.len() == 1 && apart[0].starts_with("\"false\" belongs to no flag"), "{apart:?}");
+        assert_eq!(odd(&["hyperkube", "kubelet", "--v=2"]), Vec::<String>::new());
+        assert_eq!(odd(&["/bin/sh", "/opt/kubelet-start"]), Vec::<String>::new());
     }
 
     #[test]
@@ -434,7 +521,8 @@ mod tests {
         assert_eq!(words(&["kubelet", "$ARGS", "$EMPTY", "$NONE", "--c"], &env), ["kubelet", "--a", "--b=x y", "--c"]);
         assert_eq!(words(&["kubelet", "${ARGS}", "--d=${EMPTY}x"], &env), ["kubelet", "--a --b='x y'", "--d=x"]);
         assert_eq!(words(&["a$$b", "${no", "$"], &env), ["a$b", "${no", "$"]);
-        assert_eq!(specifiers("100%% %N %x %", UNIT), "100% kubelet %x %");
+        let host = Host::open("/".as_ref()).unwrap();
+        assert_eq!(specifiers(&host, "100%% %N %S/%i %x %", UNIT), "100% kubelet /var/lib/ %x %");
     }
 
     #[test]

@@ -1,47 +1,96 @@
 //! How the kubelet is configured: its flags, its configuration files, its kubeconfig.
 
 pub(super) mod command_line;
+mod flags;
 mod quantity;
 mod schema;
 mod settings;
 mod surroundings;
 mod validate;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::host::{Host, ReadError};
 use super::kubeconfig::{self, state_of};
-use super::yaml::{self, Node, Tree};
-use crate::facts::kubelet::{Fault, File, FileState, IgnoredField};
+use super::yaml::{self, At, Node, Tree};
+use crate::facts::kubelet::{Fault, File, FileState, IgnoredField, OddFlag, Oddity};
 use crate::facts::{Kubelet, Observed, Sourced, Units};
 use settings::Settings;
 
 const LIMIT: u64 = 4 << 20;
+/// Longer than the list of packages of a machine with all of Debian's.
+const DPKG_LIMIT: u64 = 64 << 20;
 /// More drop-ins than anybody writes.
 const MOST_DROP_INS: usize = 100;
 
 /// Reads the configuration that is in effect, or would be if the kubelet started now.
 #[must_use]
 pub fn observe(host: &Host, units: &Observed<Units>) -> Kubelet {
-    let command_line::CommandLine { flags, other_flags, source } = command_line::observe(host, units);
-    let flag = |name: &str| flags.get(name).filter(|flag| !flag.value.is_empty()).cloned();
-    let mut files = Files::default();
+    let command_line = command_line::observe(host, units);
+    let version = version(host, &command_line);
+    let release = Kubelet::release_of(version.as_ref());
+    let flag = |name: &str| command_line.flags.get(name).filter(|flag| !flag.value.is_empty()).cloned();
+    let mut files = Files { release, ..Files::default() };
     let config = flag("config").map(|path| files.read(host, path));
     let config_dir = flag("config-dir");
     let drop_ins = config_dir.iter().flat_map(|dir| drop_ins(host, dir)).map(|path| files.read(host, path)).collect();
-    let mut found = settings::kubelet(&Settings { flags: &flags, config: files.merged.as_ref() }, source);
+    // Of a file that cannot be read, nothing can be said of what is set beside it.
+    let whole = config.is_none() || files.merged.is_some();
+    let mut effective = files.merged.unwrap_or_else(nothing);
+    overlay(&mut effective, &command_line.flags);
+    let settings = Settings { flags: &command_line.flags, config: &effective, file: config.as_ref().map(|file| file.path.value.as_str()) };
+    let mut found = settings::kubelet(&settings, command_line.source);
+    found.version = version;
     found.config = config;
     found.config_dir = config_dir.map(|path| File { state: directory(host, &path.value), path });
     found.drop_ins = drop_ins;
     found.ignored_fields = files.ignored;
-    if let Some(merged) = &files.merged {
-        refuse(&mut found, validate::check(merged));
-    }
+    found.odd_flags = command_line.odd_flags.into_iter().map(|(odd, _)| odd).collect();
     found.client_ca_file = found.client_ca_file.map(|file| File { state: ca_state(host, &file.path.value), ..file });
     found.kubeconfig = flag("kubeconfig").map(|path| kubeconfig::observe(host, path));
     found.bootstrap_kubeconfig = flag("bootstrap-kubeconfig").map(|path| kubeconfig::observe(host, path).file);
-    found.flags = flags;
-    found.other_flags = other_flags;
+    found.flags = command_line.flags;
+    found.other_flags = command_line.other_flags;
     found.surroundings = surroundings::observe(host, &found);
+    if whole {
+        refuse(&mut found, validate::check(&effective, release));
+    }
     found
+}
+
+/// A configuration in which nothing is set.
+fn nothing() -> Node {
+    Node { tree: Tree::Map(Vec::new()), at: At { file: Arc::from(""), line: 0, column: 0 } }
+}
+
+/// Flags override the files (`kubeletConfigFlagPrecedence` of `cmd/kubelet/app/server.go`); feature gates are laid over them.
+fn overlay(config: &mut Node, flags: &BTreeMap<String, Sourced<String>>) {
+    for (name, value) in flags {
+        let Some(flag) = flags::find(name).filter(|flag| !flag.field.is_empty()) else { continue };
+        let at = At { file: Arc::from(value.source.as_str()), line: 0, column: 0 };
+        let Some(node) = flag.node(&value.value, &at) else { continue };
+        let path: Vec<&str> = flag.field.split('.').collect();
+        match config.find(&path).cloned().filter(|_| name == "feature-gates") {
+            Some(mut gates) => {
+                gates.merge(&node);
+                config.set(&path, gates);
+            }
+            None => config.set(&path, node),
+        }
+    }
+}
+
+/// The version of the package that the kubelet's program is of. Other than by Debian's packages no file tells it: the program itself
+/// does only when it runs, in its log.
+fn version(host: &Host, command_line: &command_line::CommandLine) -> Option<Sourced<String>> {
+    const DPKG: &str = "/var/lib/dpkg/status";
+    let ours = command_line.program.as_deref().is_none_or(|program| program == "/usr/bin/kubelet" || program == "kubelet");
+    let text = host.read_text(DPKG, DPKG_LIMIT).ok().filter(|_| ours)?;
+    let mut lines = text.lines().enumerate().skip_while(|(_, line)| *line != "Package: kubelet").take_while(|(_, line)| !line.is_empty());
+    let (index, version) = lines.find_map(|(index, line)| Some((index, line.strip_prefix("Version: ")?)))?;
+    let version = version.split_once(':').map_or(version, |(_, version)| version).split(['-', '+', '~']).next()?;
+    Some(Sourced::new(version.to_owned(), format!("{DPKG}:{}", index + 1)))
 }
 
 /// The configuration files as they are read one after the other.
@@ -49,6 +98,7 @@ pub fn observe(host: &Host, units: &Observed<Units>) -> Kubelet {
 struct Files {
     merged: Option<Node>,
     ignored: Vec<IgnoredField>,
+    release: Option<u32>,
 }
 
 impl Files {
@@ -57,7 +107,7 @@ impl Files {
         let state = match parse(host, &path.value) {
             Err(state) => state,
             Ok(node) => {
-                let shape = schema::check(&node);
+                let shape = schema::check(&node, self.release);
                 self.ignored.extend(shape.ignored);
                 match &mut self.merged {
                     Some(merged) => merged.merge(&node),
@@ -129,14 +179,19 @@ fn ca_state(host: &Host, path: &str) -> FileState {
     }
 }
 
-/// Puts each refusal into the file whose value it is about.
+/// Puts each refusal to the file or the flag whose value it is about.
 fn refuse(found: &mut Kubelet, refusals: Vec<validate::Refusal>) {
+    let live = found.command_line_source.starts_with("/proc/");
     for (at, message) in refusals {
-        let fault = at.fault(message);
-        let Some(file) = found.config.iter_mut().chain(&mut found.drop_ins).find(|file| file.path.value == *at.file) else { continue };
-        match &mut file.state {
-            FileState::Invalid(faults) => faults.push(fault),
-            state => *state = FileState::Invalid(vec![fault]),
+        let file = found.config.iter_mut().chain(&mut found.drop_ins).find(|file| file.path.value == *at.file);
+        match file.map(|file| &mut file.state) {
+            Some(FileState::Invalid(faults)) => faults.push(at.fault(message)),
+            Some(state) => *state = FileState::Invalid(vec![at.fault(message)]),
+            None => {
+                let Some((_, name)) = at.file.rsplit_once(" --") else { continue };
+                let odd = OddFlag { name: name.to_owned(), source: at.file.to_string(), oddity: Oddity::Refused(message), live };
+                found.odd_flags.push(odd);
+            }
         }
     }
     for file in found.config.iter_mut().chain(&mut found.drop_ins) {

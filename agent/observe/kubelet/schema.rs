@@ -107,6 +107,38 @@ const KUBELET_CONFIGURATION: &[(&str, Type)] = &[
     ("failCgroupV1", Bool), ("userNamespaces", Object(&[("idsPerPod", INT64)])),
 ];
 
+/// The fields that came after 1.20, by the minor release that brought them; an older kubelet ignores them. Not every one of them:
+/// those whose release is on record (`CHANGELOG/CHANGELOG-1.*.md`).
+const SINCE: [(&str, u32); 27] = [
+    ("memoryManagerPolicy", 21),
+    ("reservedMemory", 21),
+    ("cpuManagerPolicyOptions", 22),
+    ("memorySwap", 22),
+    ("memoryThrottlingFactor", 22),
+    ("seccompDefault", 22),
+    ("registerNode", 23),
+    ("registerWithTaints", 23),
+    ("shutdownGracePeriodByPodPriority", 23),
+    ("localStorageCapacityIsolation", 25),
+    ("tracing", 25),
+    ("topologyManagerPolicyOptions", 26),
+    ("containerRuntimeEndpoint", 27),
+    ("enableSystemLogQuery", 27),
+    ("imageServiceEndpoint", 27),
+    ("maxParallelImagePulls", 27),
+    ("imageMaximumGCAge", 29),
+    ("containerLogMaxWorkers", 30),
+    ("containerLogMonitorInterval", 30),
+    ("podLogsDir", 30),
+    ("failCgroupV1", 31),
+    ("crashLoopBackOff", 32),
+    ("singleProcessOOMKill", 32),
+    ("imagePullCredentialsVerificationPolicy", 33),
+    ("mergeDefaultEvictionSettings", 33),
+    ("preloadedImagesVerificationAllowlist", 33),
+    ("userNamespaces", 33),
+];
+
 /// What one file's shape says: values of a wrong type, which the kubelet refuses, and fields it passes over.
 #[derive(Default)]
 pub(super) struct Shape {
@@ -117,46 +149,66 @@ pub(super) struct Shape {
 /// A file with more mistakes is no configuration; nobody reads the hundredth.
 const MOST: usize = 100;
 
-/// Holds a file's tree against the schema.
-pub(super) fn check(config: &Node) -> Shape {
+/// Holds a file's tree against the schema, as a kubelet of Kubernetes 1.`release` would.
+pub(super) fn check(config: &Node, release: Option<u32>) -> Shape {
     let mut shape = Shape::default();
-    object(config, KUBELET_CONFIGURATION, "", &mut shape);
+    object(config, KUBELET_CONFIGURATION, "", release, &mut shape);
     shape.faults.truncate(MOST);
     shape.ignored.truncate(MOST);
     shape
 }
 
-fn object(node: &Node, fields: &'static [(&'static str, Type)], path: &str, shape: &mut Shape) {
+fn object(node: &Node, fields: &'static [(&'static str, Type)], path: &str, release: Option<u32>, shape: &mut Shape) {
     for (index, (key, value)) in node.entries().iter().enumerate() {
         let dotted = join(path, &key.name);
         let Some((_, kind)) = fields.iter().find(|(name, _)| *name == key.name) else {
             let meant = did_you_mean(&key.name, path, fields);
-            shape.ignored.push(ignored(dotted, &key.at, false, meant));
+            shape.ignored.push(IgnoredField { did_you_mean: meant, ..ignored(dotted, &key.at) });
             continue;
         };
-        // Of a key that stands there twice the last one counts.
-        if node.entries().iter().skip(index + 1).any(|(later, _)| later.name == key.name) {
-            shape.ignored.push(ignored(dotted, &key.at, true, None));
+        let since = SINCE.iter().find(|(field, _)| *field == dotted).map(|(_, since)| *since);
+        // kubeadm of a newer cluster writes fields without a value, of which nobody misses anything.
+        if let Some(since) = since.filter(|since| release.is_some_and(|release| release < *since) && !says_nothing(value)) {
+            shape.ignored.push(IgnoredField { since: Some(since), ..ignored(dotted, &key.at) });
             continue;
         }
-        value_of(value, kind, &dotted, shape);
+        // Of a key that stands there twice the last one counts.
+        if node.entries().iter().skip(index + 1).any(|(later, _)| later.name == key.name) {
+            shape.ignored.push(IgnoredField { duplicate: true, ..ignored(dotted, &key.at) });
+            continue;
+        }
+        value_of(value, kind, &dotted, release, shape);
     }
 }
 
-fn ignored(field: String, at: &At, duplicate: bool, did_you_mean: Option<String>) -> IgnoredField {
-    IgnoredField { field, path: at.file.to_string(), line: at.line, column: at.column, duplicate, did_you_mean }
+/// The zero value of its type, as Go writes what is not set.
+fn says_nothing(node: &Node) -> bool {
+    match &node.tree {
+        Tree::Null => true,
+        Tree::Text(text) => text.is_empty() || duration(text) == Some(0),
+        Tree::List(items) => items.is_empty(),
+        Tree::Map(entries) => entries.iter().all(|(_, value)| says_nothing(value)),
+        Tree::Int(_) | Tree::Float(_) => node.number() == Some(0.0),
+        Tree::Bool(_) => false,
+    }
+}
+
+fn ignored(field: String, at: &At) -> IgnoredField {
+    IgnoredField { field, path: at.file.to_string(), line: at.line, column: at.column, duplicate: false, did_you_mean: None, since: None }
 }
 
 fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-fn value_of(node: &Node, kind: &'static Type, path: &str, shape: &mut Shape) {
+fn value_of(node: &Node, kind: &'static Type, path: &str, release: Option<u32>, shape: &mut Shape) {
     match (kind, &node.tree) {
         (_, Tree::Null) => {}
-        (Object(fields), Tree::Map(_)) => object(node, fields, path, shape),
-        (List(item), Tree::List(items)) => items.iter().enumerate().for_each(|(index, value)| value_of(value, item, &format!("{path}[{index}]"), shape)),
-        (Map(item), Tree::Map(entries)) => entries.iter().for_each(|(key, value)| value_of(value, item, &join(path, &key.name), shape)),
+        (Object(fields), Tree::Map(_)) => object(node, fields, path, release, shape),
+        (List(item), Tree::List(items)) => {
+            items.iter().enumerate().for_each(|(index, value)| value_of(value, item, &format!("{path}[{index}]"), release, shape));
+        }
+        (Map(item), Tree::Map(entries)) => entries.iter().for_each(|(key, value)| value_of(value, item, &join(path, &key.name), release, shape)),
         _ if fits(node, kind) => {}
         _ => shape.faults.push(node.at.fault(format!("{path} is {node}, where {} is expected", expected(kind)))),
     }
@@ -191,8 +243,12 @@ fn expected(kind: &Type) -> &'static str {
 
 /// The known field that was probably meant: at the same place, or the same name at another.
 fn did_you_mean(name: &str, path: &str, fields: &'static [(&'static str, Type)]) -> Option<String> {
+    // No field is half as long; what is longer is not compared, for that takes time.
+    if name.chars().count() > 100 {
+        return None;
+    }
     let close = |candidate: &str| {
-        let distance = if candidate.eq_ignore_ascii_case(name) { 0 } else { edits(name, candidate) };
+        let distance = if candidate.eq_ignore_ascii_case(name) { 0 } else { strsim::damerau_levenshtein(name, candidate) };
         (distance <= name.chars().count().min(candidate.len()) / 4 + 1).then_some(distance)
     };
     let here = fields.iter().filter_map(|(field, _)| Some((close(field)?, join(path, field)))).min();
@@ -217,40 +273,13 @@ fn places(fields: &'static [(&'static str, Type)], path: &str, name: &str, found
     }
 }
 
-/// Insertions, deletions and substitutions from `a` to `b` (Levenshtein); long names are not compared.
-fn edits(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().collect());
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.iter().enumerate() {
-        let mut above_left = i;
-        let mut left = i + 1;
-        for (cell, to) in row.iter_mut().skip(1).zip(&b) {
-            let here = (above_left + usize::from(from != to)).min(left + 1).min(*cell + 1);
-            above_left = *cell;
-            left = here;
-            *cell = here;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::observe::yaml;
 
     fn shape(text: &str) -> Shape {
-        check(&yaml::parse(text.as_bytes(), "/c").unwrap().unwrap())
-    }
-
-    #[test]
-    fn edit_distance() {
-        assert_eq!(edits("kitten", "sitting"), 3);
-        assert_eq!(edits("", "abc"), 3);
-        assert_eq!(edits("same", "same"), 0);
+        check(&yaml::parse(text.as_bytes(), "/c").unwrap().unwrap(), None)
     }
 
     #[test]
@@ -285,6 +314,20 @@ mod tests {
         assert_eq!(meant("clientCAFile: /x"), ("clientCAFile".to_owned(), "authentication.x509.clientCAFile".to_owned()));
         assert_eq!(meant("authentication: {x509: {clientCaFile: /x}}").1, "authentication.x509.clientCAFile");
         assert_eq!(meant("colour: blue").1, "");
+    }
+
+    #[test]
+    fn a_field_newer_than_the_kubelet_is_ignored_by_it() {
+        let node = yaml::parse(b"failCgroupV1: 5\nmaxPods: 5\n", "/c").unwrap().unwrap();
+        let since = |release| check(&node, release).ignored.iter().map(|field| (field.field.clone(), field.since)).collect::<Vec<_>>();
+        assert_eq!(since(Some(30)), [("failCgroupV1".to_owned(), Some(31))]);
+        assert_eq!(since(Some(31)), []);
+        assert_eq!(since(None), []);
+        let empty = yaml::parse(b"crashLoopBackOff: {}\nimageMaximumGCAge: 0s\n", "/c").unwrap().unwrap();
+        assert_eq!(check(&empty, Some(20)).ignored, []);
+        for (field, _) in SINCE {
+            assert!(KUBELET_CONFIGURATION.iter().any(|(name, _)| *name == field), "{field}");
+        }
     }
 
     #[test]

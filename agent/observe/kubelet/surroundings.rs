@@ -1,5 +1,6 @@
 //! What the kubelet's configuration meets on the machine: its name, swap, cgroups, the resolver, other users of the API server.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
@@ -21,6 +22,8 @@ const KUBECONFIGS: [&str; 4] =
 const KUBE_PROXY: &str = "volumes/kubernetes.io~configmap/kube-proxy/kubeconfig.conf";
 /// Of pods on one node; the kubelet's own limit is 110 by default.
 const MOST_PODS: usize = 1_000;
+/// Of static pods on one node.
+const MOST_MANIFESTS: usize = 50;
 /// systemd-resolved(8): the servers it asks, where `/etc/resolv.conf` names only its own stub.
 const UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
 
@@ -34,7 +37,47 @@ pub(super) fn observe(host: &Host, kubelet: &Kubelet) -> Surroundings {
         resolver: Some(kubelet.resolv_conf.value.as_str()).filter(|path| !path.is_empty()).and_then(|path| resolver(host, path)),
         permissions: permissions(host, kubelet),
         api_servers: api_servers(host, kubelet),
+        cpus: cpus(host),
+        mirror_names: mirror_names(host, kubelet),
+        volume_plugins: kubelet.setting("volumePluginDir").filter(|dir| !dir.value.is_empty()).map(|dir| directory(host, &dir.value)),
     }
+}
+
+/// `0-3,6` of sysfs; what the kubelet's cAdvisor counts (`machine.GetMachineInfo`).
+fn cpus(host: &Host) -> Option<u32> {
+    let text = host.read_text("/sys/devices/system/cpu/online", 1 << 12).ok().filter(|_| host.is_live())?;
+    text.trim().split(',').try_fold(0_u32, |sum, range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let more = last.parse::<u32>().ok()?.checked_sub(first.parse().ok()?)?.checked_add(1)?;
+        sum.checked_add(more)
+    })
+}
+
+/// A static pod is called by its manifest and the node, `kube-apiserver-node1`, and so is its directory of logs
+/// (`pkg/kubelet/config/common.go` `generatePodName`, `pkg/kubelet/kuberuntime/helpers.go` `BuildPodLogsDirectory`).
+fn mirror_names(host: &Host, kubelet: &Kubelet) -> Vec<Sourced<String>> {
+    let manifests = kubelet.static_pod_path.as_ref().map_or("/etc/kubernetes/manifests", |path| path.value.as_str());
+    let logs = kubelet.setting("podLogsDir").map_or("/var/log/pods", |dir| dir.value.as_str());
+    let names = host.list(manifests).ok().flatten().unwrap_or_default().into_iter().take(MOST_MANIFESTS);
+    let prefixes: Vec<String> = names.filter_map(|name| pod_prefix(host, &format!("{}/{name}", manifests.trim_end_matches('/')))).collect();
+    let mut found: Vec<Sourced<String>> = Vec::new();
+    for dir in host.list(logs).ok().flatten().unwrap_or_default() {
+        // NAMESPACE_NAME-NODE_UID; the UID of a static pod is a hash, without the dashes of those that the cluster gives.
+        let rest = prefixes.iter().find_map(|prefix| dir.strip_prefix(prefix.as_str())).and_then(|rest| rest.split_once('_'));
+        let node = rest.filter(|(_, uid)| !uid.contains('-')).map(|(node, _)| node);
+        if let Some(node) = node.filter(|node| !node.is_empty() && !found.iter().any(|known| known.value == *node)) {
+            found.push(Sourced::new(node.to_owned(), format!("{}/{dir}", logs.trim_end_matches('/'))));
+        }
+    }
+    found
+}
+
+/// `kube-system_kube-apiserver-` of a manifest.
+fn pod_prefix(host: &Host, path: &str) -> Option<String> {
+    let pod = yaml::parse(&host.read(path, LIMIT).ok()?, path).ok()??;
+    let name = pod.find(&["metadata", "name"])?.text()?;
+    let namespace = pod.find(&["metadata", "namespace"]).and_then(Node::text).unwrap_or("default");
+    Some(format!("{namespace}_{name}-"))
 }
 
 /// `--hostname-override`, else the hostname, both trimmed and in lower case (component-helpers `node/util/hostname.go`
@@ -90,23 +133,29 @@ fn static_pods(host: &Host, path: &str) -> FileState {
 
 /// `None`: of a disk, whose resolv.conf may well lead to what is made at boot, below `/run`.
 fn resolver(host: &Host, path: &str) -> Option<Resolver> {
-    let upstream = nameservers(host, UPSTREAM).ok().filter(|servers| !servers.is_empty()).map(|_| UPSTREAM.to_owned());
-    match nameservers(host, path) {
-        Ok(nameservers) => Some(Resolver { state: FileState::Valid, nameservers, upstream }),
+    let upstream = read_resolver(host, UPSTREAM).ok().filter(|upstream| !upstream.nameservers.is_empty()).map(|_| UPSTREAM.to_owned());
+    match read_resolver(host, path) {
+        Ok(read) => Some(Resolver { upstream, ..read }),
         Err(FileState::Missing) if !host.is_live() => None,
-        Err(state) => Some(Resolver { state, nameservers: Vec::new(), upstream }),
+        Err(state) => Some(Resolver { state, nameservers: Vec::new(), search: None, upstream }),
     }
 }
 
-fn nameservers(host: &Host, path: &str) -> Result<Vec<Sourced<String>>, FileState> {
+/// As the kubelet parses it (`pkg/kubelet/network/dns/dns.go` `parseResolvConf`): of several search lines the last one counts.
+fn read_resolver(host: &Host, path: &str) -> Result<Resolver, FileState> {
     let text = host.read_text(path, LIMIT).map_err(state_of)?;
-    let servers = text.lines().enumerate().filter_map(|(index, line)| {
+    let mut read = Resolver { state: FileState::Valid, nameservers: Vec::new(), search: None, upstream: None };
+    for (index, line) in text.lines().enumerate() {
+        let place = || format!("{path}:{}", index + 1);
         let mut words = line.split_whitespace();
-        let server = words.next().filter(|word| *word == "nameserver").and(words.next())?;
-        Some(Sourced::new(server.to_owned(), format!("{path}:{}", index + 1)))
-    });
-    // The kubelet takes three; a hundred show what is wrong.
-    Ok(servers.take(100).collect())
+        match words.next() {
+            // The kubelet takes three; a hundred show what is wrong.
+            Some("nameserver") if read.nameservers.len() < 100 => read.nameservers.extend(words.next().map(|server| Sourced::new(server.to_owned(), place()))),
+            Some("search") => read.search = Some(Sourced::new(words.take(200).map(str::to_owned).collect(), place())),
+            _ => {}
+        }
+    }
+    Ok(read)
 }
 
 fn permissions(host: &Host, kubelet: &Kubelet) -> Vec<Permissions> {
@@ -117,7 +166,10 @@ fn permissions(host: &Host, kubelet: &Kubelet) -> Vec<Permissions> {
         let stat = fstat(host.open_at(path, OFlag::O_PATH).ok()?).ok()?;
         Some(Permissions { path: path.to_owned(), uid: stat.st_uid, mode: stat.st_mode & 0o777, secret })
     };
-    let configs = kubelet.config_files().map(|file| (file.path.value.as_str(), false));
+    // Who can write the files that flags come from can have root start anything.
+    let sources = kubelet.flags.values().filter_map(|flag| flag.source.split_once(" --")?.0.rsplit_once(':'));
+    let sources: BTreeSet<&str> = sources.map(|(file, _)| file).filter(|file| file.starts_with('/')).collect();
+    let configs = kubelet.config_files().map(|file| file.path.value.as_str()).chain(sources).map(|path| (path, false));
     let kubeconfigs = kubelet.kubeconfig.iter().map(|kubeconfig| &kubeconfig.file).chain(&kubelet.bootstrap_kubeconfig);
     let kubeconfigs = kubeconfigs.map(|file| (file.path.value.as_str(), holds_secret(host, &file.path.value)));
     configs.chain(kubeconfigs).filter_map(|(path, secret)| of(path, secret)).collect()

@@ -44,13 +44,16 @@ impl Kept {
     }
 }
 
+const SHORT: usize = 2048;
+
 fn whole(file: &File, limit: u64) -> Option<String> {
     let mut bytes = vec![0; 4096];
     let mut length = 0;
     loop {
         let read = file.read_at(bytes.get_mut(length..)?, length as u64).ok()?;
         length += read;
-        if read == 0 {
+        // What is short comes whole (seq_file fills a page); what is longer may come in pieces.
+        if read == 0 || length < SHORT {
             break;
         }
         if length as u64 > limit {

@@ -12,7 +12,8 @@ use crate::observe::host::{Host, ReadError};
 /// What is read every time, kept open; and what was found once and does not change while a machine runs.
 #[derive(Debug)]
 pub(super) struct Kernel {
-    meminfo: Kept,
+    /// Bytes: `MemTotal`.
+    capacity: Result<u64, Blind>,
     memory: [Kept; 2],
     pid_max: Kept,
     threads_max: Kept,
@@ -48,7 +49,7 @@ impl Kernel {
     pub fn new(host: &Host) -> Self {
         let v1 = host.exists(V1_USAGE).unwrap_or(false);
         Self {
-            meminfo: Kept::new("/proc/meminfo"),
+            capacity: not_running(host).and_then(|()| capacity(host)),
             memory: if v1 { [Kept::new(V1_USAGE), Kept::new(V1_STAT)] } else { [Kept::new(V2_STAT), Kept::new(V2_STAT)] },
             pid_max: Kept::new("/proc/sys/kernel/pid_max"),
             threads_max: Kept::new("/proc/sys/kernel/threads-max"),
@@ -69,8 +70,7 @@ impl Kernel {
     /// capacity − (usage − inactive file cache) of the root cgroup (cadvisor `setMemoryStats`; opencontainers/cgroups `rootStatsFromMeminfo`).
     pub fn memory(&mut self, host: &Host) -> Result<Memory, Blind> {
         self.root_cgroup.clone()?;
-        let meminfo = read(&mut self.meminfo, host)?;
-        let capacity = field(&meminfo, "MemTotal:").ok_or_else(|| Blind::new("/proc/meminfo has no MemTotal"))?.saturating_mul(1024);
+        let capacity = self.capacity.clone()?;
         let [usage, stat] = &mut self.memory;
         let source = usage.path();
         let first = read(usage, host)?;
@@ -198,6 +198,11 @@ fn stall(kept: &mut Kept, host: &Host) -> Result<Option<Stall>, Blind> {
     };
     let of = |line, key| value(line, key).unwrap_or_default();
     Ok(Some(Stall { some_avg10: of("some", "avg10"), some_avg60: of("some", "avg60"), full_avg10: of("full", "avg10"), full_avg60: of("full", "avg60") }))
+}
+
+fn capacity(host: &Host) -> Result<u64, Blind> {
+    let meminfo = text(host, "/proc/meminfo")?;
+    field(&meminfo, "MemTotal:").map(|kilobytes| kilobytes.saturating_mul(1024)).ok_or_else(|| Blind::new("/proc/meminfo has no MemTotal"))
 }
 
 /// A container's own cgroup would pass for an almost idle node. The kernel shows release_agent in a v1 hierarchy's root only

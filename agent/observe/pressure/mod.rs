@@ -10,18 +10,16 @@ mod mounts;
 mod names;
 mod places;
 mod processes;
+mod watch;
 
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use nix::fcntl::OFlag;
-
 use super::host::Host;
-use super::runtime::{self, Runtime};
+use super::runtime;
 use crate::config;
 use crate::facts::pressure::{Signal, Stalls};
-use crate::facts::{Blind, Kubelet, Observed, Pressure, Timestamp, Units};
+use crate::facts::{Blind, Kubelet, Observed, Pressure, Runtime, Timestamp, Units};
 use cgroups::Cgroups;
 use crossed::Thresholds;
 use filesystems::{Filesystems, Measured};
@@ -30,6 +28,7 @@ use kernel::Kernel;
 use mounts::Mounts;
 use places::{Places, Wanted};
 use processes::Processes;
+pub use watch::watch;
 
 const PROC_FILE_LIMIT: u64 = 1 << 20;
 /// Where the kubelet keeps container logs (`pkg/kubelet/apis/config/v1beta1/defaults.go` `DefaultPodLogsDir`).
@@ -67,6 +66,8 @@ struct Slow {
     read: Instant,
     root_dir: String,
     endpoint: Option<String>,
+    /// What the runtime itself says (CRI ImageFsInfo).
+    told: Option<(Vec<String>, Vec<String>)>,
     images: Vec<String>,
     containers: Option<String>,
 }
@@ -78,19 +79,14 @@ impl Probe {
     }
 }
 
-/// The node's table of mounts, to wait for a change (proc_pid_mountinfo(5): POLLPRI).
-#[must_use]
-pub fn mount_events(host: &Host) -> Option<OwnedFd> {
-    host.open_at(mounts::TABLE, OFlag::O_RDONLY).ok()
-}
-
-/// Measures every signal. The file systems are those of the kubelet's root directory and of the runtime's.
+/// Measures every signal. The file systems are those of the kubelet's root directory and of the runtime's: as it tells them itself
+/// (CRI ImageFsInfo, which is what the kubelet asks), else as its configuration does.
 /// Blocks for at most 2 s, once, when a file system stops answering; what hangs is kept track of in `probe`.
 #[must_use]
-pub fn observe(host: &Host, kubelet: &Kubelet, units: &Observed<Units>, probe: &Probe) -> Pressure {
+pub fn observe(host: &Host, kubelet: &Kubelet, units: &Observed<Units>, runtime: Option<&Runtime>, probe: &Probe) -> Pressure {
     let mut state = probe.state.lock().unwrap_or_else(PoisonError::into_inner);
     let (now, clock) = (Instant::now(), SystemTime::now());
-    state.read_slowly(host, kubelet, units, now);
+    state.read_slowly(host, kubelet, units, runtime, now);
     let mut pressure = state.signals(host, kubelet, clock);
     state.history.take(&pressure.signals(), now, clock);
     (pressure.history, pressure.hours) = state.history.told();
@@ -102,26 +98,32 @@ pub fn observe(host: &Host, kubelet: &Kubelet, units: &Observed<Units>, probe: &
 }
 
 impl State {
-    fn read_slowly(&mut self, host: &Host, kubelet: &Kubelet, units: &Observed<Units>, now: Instant) {
+    fn read_slowly(&mut self, host: &Host, kubelet: &Kubelet, units: &Observed<Units>, runtime: Option<&Runtime>, now: Instant) {
         let endpoint = kubelet.container_runtime_endpoint.as_ref().map(|endpoint| endpoint.value.clone());
-        let same = |slow: &Slow| slow.root_dir == kubelet.root_dir.value && slow.endpoint == endpoint;
+        let told = runtime.and_then(Runtime::answer).filter(|answer| !answer.image_filesystems.is_empty());
+        let told = told.map(|answer| (answer.image_filesystems.clone(), answer.container_filesystems.clone()));
+        // A runtime that does not answer for a moment has not moved its images.
+        let told = told.or_else(|| self.slow.as_ref()?.told.clone());
+        let same = |slow: &Slow| slow.root_dir == kubelet.root_dir.value && slow.endpoint == endpoint && slow.told == told;
         if self.slow.as_ref().is_some_and(|slow| same(slow) && now.saturating_duration_since(slow.read) < SLOWLY) {
             return;
         }
-        let Runtime { image_dirs, container_dir, .. } = runtime::observe(host, Some(kubelet), units);
+        let runtime::Runtime { image_dirs, container_dir, .. } = runtime::observe(host, Some(kubelet), units);
+        let configured: Vec<_> = image_dirs.into_iter().map(|dir| dir.value).collect();
+        let (images, containers) = match &told {
+            Some((images, containers)) => {
+                let apart = containers.first().filter(|dir| !images.contains(dir)).cloned();
+                (images.iter().take(1).cloned().chain(configured).collect(), apart)
+            }
+            None => (configured, container_dir.map(|dir| dir.value)),
+        };
         let kernel = Kernel::new(host);
         self.kernel = Some(match self.kernel.take() {
             Some(older) => kernel.after(older),
             None => kernel,
         });
         self.mounts = Mounts::default();
-        self.slow = Some(Slow {
-            read: now,
-            root_dir: kubelet.root_dir.value.clone(),
-            endpoint,
-            images: image_dirs.into_iter().map(|dir| dir.value).collect(),
-            containers: container_dir.map(|dir| dir.value),
-        });
+        self.slow = Some(Slow { read: now, root_dir: kubelet.root_dir.value.clone(), endpoint, told, images, containers });
     }
 
     fn signals(&mut self, host: &Host, kubelet: &Kubelet, clock: SystemTime) -> Pressure {

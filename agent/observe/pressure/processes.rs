@@ -16,8 +16,8 @@ use crate::observe::host::Host;
 const EVERY: Duration = Duration::from_mins(15);
 /// So many more threads than at the last look are news.
 const MORE: u64 = 50;
-/// A look may take such a share of the time until the next, whatever their number.
-const SHARE: u32 = 1000;
+/// The time until the next look is at least so many times what one takes, whatever their number.
+const SHARE: u32 = 300;
 /// Processes looked at, and descriptors of each.
 const MOST: usize = 50_000;
 const MOST_DESCRIPTORS: usize = 4096;

@@ -1,13 +1,14 @@
 //! systemd's units: over D-Bus where systemd runs, from unit files in a tree that does not run.
 //!
 //! `dial` opens the way to systemd and `wire` bounds what comes over it, `session` asks and listens on one connection, `properties` is what systemd says of a unit,
-//! `watch` keeps a session up for ever, `files` reads a dead tree.
+//! `watches` holds the units, `watch` keeps a session up for ever, `files` reads a dead tree.
 
 mod dial;
 mod files;
 mod properties;
 mod session;
 mod watch;
+mod watches;
 mod wire;
 
 use std::time::Duration;
@@ -19,9 +20,10 @@ use crate::config::Config;
 use crate::facts::{Blind, Units};
 use dial::Way;
 pub use files::from_files;
-use session::{Bars, End, Session, Watches};
+use session::{Bars, End, Session};
 pub(super) use watch::jittered;
 pub use watch::watch;
+use watches::Watches;
 
 pub(super) use crate::facts::units::KNOWN;
 
@@ -33,13 +35,13 @@ const ARGV_KEPT: &[&str] = KNOWN.split_at(10).0;
 /// The units whose `KUBELET_*` and `KUBE_*` variables make up their command line.
 const VARIABLES_KEPT: [&str; 2] = ["kubelet.service", "kube-proxy.service"];
 
-/// The names of the units that are watched: those known, and those configured.
+/// The names of the units that are watched: those known, and those configured. What patterns find is found on the node.
 #[must_use]
 pub fn watched(config: &Config) -> Vec<String> {
     let mut names: Vec<String> = KNOWN.into_iter().map(str::to_owned).collect();
-    for name in &config.units.watch {
-        if !names.contains(name) {
-            names.push(name.clone());
+    for name in config.units.names() {
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
         }
     }
     names

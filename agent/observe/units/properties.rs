@@ -1,15 +1,19 @@
 //! systemd's properties, put into a [`Unit`]. A property of an unexpected type, or one that an older systemd lacks, changes nothing.
 
 use std::collections::HashMap;
+use std::time::SystemTime;
 
 use zbus::Variant;
 
 use super::{keep_argv, keep_variable};
 use crate::facts::Timestamp;
-use crate::facts::units::{Active, EnvironmentFile, Unit};
+use crate::facts::units::{Active, EnvironmentFile, NETWORK_ONLINE, Unit};
 
 /// The properties that name units which pull this one in.
 const WANTED_BY: [&str; 5] = ["WantedBy", "RequiredBy", "BoundBy", "UpheldBy", "TriggeredBy"];
+
+/// The properties that name units without which this one is not started.
+const REQUIRES: [&str; 3] = ["Requires", "Requisite", "BindsTo"];
 
 /// Everything an interface has (`GetAll`), or what of it changed (`PropertiesChanged`).
 pub(super) type Properties<'a> = HashMap<&'a str, Variant<'a>>;
@@ -22,8 +26,22 @@ pub(super) fn not_found(name: &str) -> Unit {
 
 /// All of `org.freedesktop.systemd1.Unit`.
 pub(super) fn replace_unit(unit: &mut Unit, memory: &mut Memory, properties: &Properties) {
-    unit.wanted_by = WANTED_BY.into_iter().filter_map(|key| get::<Vec<String>>(properties, key)).flatten().collect();
+    let names = |keys: &[&str]| keys.iter().filter_map(|key| get::<Vec<String>>(properties, key)).flatten().collect::<Vec<String>>();
+    unit.wanted_by = names(&WANTED_BY);
+    unit.requires = names(&REQUIRES);
+    unit.requires.retain(|name| can_fail(name));
+    unit.after = names(&["After"]);
+    unit.after.retain(|name| can_fail(name) || name == NETWORK_ONLINE);
+    // systemd tells them in no order.
+    unit.wanted_by.sort();
+    unit.requires.sort();
+    unit.after.sort();
     update(unit, memory, properties);
+}
+
+/// The root and the slices are there or nothing is, and targets only stand for others.
+fn can_fail(name: &str) -> bool {
+    name != "-.mount" && matches!(name.rsplit_once('.'), Some((_, "service" | "socket" | "mount")))
 }
 
 /// What a signal or a reply says, of either interface.
@@ -38,6 +56,9 @@ pub(super) fn update(unit: &mut Unit, memory: &mut Memory, properties: &Properti
         }
     }
     let after = unit.active.get_or_insert_default();
+    if after.job != before.job {
+        after.job_since = after.job.map(|_| Timestamp::from(SystemTime::now()));
+    }
     note_restart(memory, &before, after);
 }
 

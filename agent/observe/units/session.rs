@@ -15,13 +15,13 @@ use futures_core::Stream;
 use tokio::time::{Instant, timeout_at};
 use zbus::message::{Header, Type};
 use zbus::names::OwnedUniqueName;
-use zbus::{Connection, Message, MessageStream, Variant};
+use zbus::{Connection, Message, MessageStream, ObjectPath, Variant};
 
+use super::DEADLINE;
 use super::dial::{Way, bus_hangs, dial};
-use super::properties::{self, Memory, Properties};
-use super::{DEADLINE, watched};
-use crate::config::Config;
-use crate::facts::units::{Unit, UnitSource};
+use super::properties::{self, Properties};
+use super::watches::{Watches, Why};
+use crate::config::matches_pattern;
 use crate::facts::{Blind, Units};
 use crate::observe::host::Host;
 
@@ -31,40 +31,11 @@ const SYSTEMD: &str = "org.freedesktop.systemd1";
 const SYSTEMD_PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
-const SERVICE: &str = "org.freedesktop.systemd1.Service";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// Calls that wait for an answer at a time. dbus-daemon refuses more than 128 and its users see replies go missing (`max_replies_per_connection`).
 const IN_FLIGHT: usize = 32;
 /// A reload answers nothing until it is done; on a node with thousands of units that takes a while.
 const RELOAD: Duration = Duration::from_secs(30);
-
-/// A watched unit, as it was last told.
-#[derive(Debug)]
-pub(super) struct Watched {
-    /// The name we asked for.
-    name: String,
-    /// Its own name, where the one we asked for is an alias.
-    id: String,
-    unit: Unit,
-    memory: Memory,
-}
-
-/// The watched units, kept from one connection to the next.
-#[derive(Debug)]
-pub(super) struct Watches(Vec<Watched>);
-
-impl Watches {
-    pub(super) fn new(config: &Config) -> Self {
-        let watch = |name: String| Watched { id: name.clone(), unit: Unit { name: name.clone(), ..Unit::default() }, memory: Memory::default(), name };
-        Self(watched(config).into_iter().map(watch).collect())
-    }
-
-    /// As facts; a unit that is watched by two of its names is told once.
-    pub(super) fn facts(&self) -> Units {
-        let twice = |watched: &&Watched| watched.id != watched.name && self.0.iter().any(|other| other.name == watched.id);
-        Units { source: UnitSource::Systemd, units: self.0.iter().filter(|watched| !twice(watched)).map(|watched| watched.unit.clone()).collect() }
-    }
-}
 
 /// Why a session has ended.
 #[derive(Debug)]
@@ -112,7 +83,11 @@ enum Asked {
     /// Whether there is such a unit: most watched ones are not there, and are asked no more.
     LoadState(usize),
     Unit(usize),
-    Service(usize),
+    /// What only units of its type have: `Result` and what goes with it.
+    Type(usize),
+    /// The units that are loaded, and those that are installed, of those that the patterns find.
+    Loaded,
+    Installed,
 }
 
 pub(super) struct Session<'a> {
@@ -137,8 +112,9 @@ impl<'a> Session<'a> {
     pub(super) async fn open(host: &Host, watches: &'a mut Watches, way: Way) -> Result<Self, Blind> {
         let connection = dial(host, way, Instant::now() + DEADLINE).await?;
         let stream = MessageStream::from(&connection);
-        let paths = watches.0.iter().enumerate().map(|(index, watched)| (unit_path(&watched.name), index)).collect();
-        for watched in &mut watches.0 {
+        watches.tidy();
+        let paths = watches.all.iter().enumerate().map(|(index, watched)| (unit_path(&watched.name), index)).collect();
+        for watched in &mut watches.all {
             watched.id.clone_from(&watched.name);
         }
         Ok(Self {
@@ -162,8 +138,9 @@ impl<'a> Session<'a> {
 
     /// Asks for the signals of the watched units and of the manager, and of nothing else.
     ///
-    /// `UnitNew` and `UnitRemoved` are not among them: our own question for a unit that is not loaded makes systemd send both.
-    /// A unit's paths are known without them, and what is installed or removed shows as a reload.
+    /// `UnitNew` is asked for where a pattern waits for units that nobody knows yet. Else it is not, nor is `UnitRemoved`: our own question
+    /// for a unit that is not loaded makes systemd send both, a unit's path is known without them, and what is installed or
+    /// removed shows as a reload.
     pub(super) fn subscribe(&mut self) -> Result<(), Blind> {
         let paths: Vec<String> = self.paths.keys().cloned().collect();
         for path in paths {
@@ -171,6 +148,9 @@ impl<'a> Session<'a> {
         }
         self.rule(SYSTEMD_PATH, MANAGER, "UnitFilesChanged")?;
         self.rule(SYSTEMD_PATH, MANAGER, "Reloading")?;
+        if !self.watches.patterns.is_empty() {
+            self.rule(SYSTEMD_PATH, MANAGER, "UnitNew")?;
+        }
         self.ask_bus(Asked::Rule, "AddMatch", &(format!("type='signal',sender='{BUS}',member='NameOwnerChanged',arg0='{SYSTEMD}'"),))?;
         self.ask(Asked::Subscribe, SYSTEMD, SYSTEMD_PATH, MANAGER, "Subscribe", &())
     }
@@ -184,9 +164,14 @@ impl<'a> Session<'a> {
     pub(super) fn look(&mut self) -> Result<(), Blind> {
         self.stale = false;
         self.ask_bus(Asked::Bus, "GetId", &())?;
-        for index in 0..self.watches.0.len() {
+        for index in 0..self.watches.all.len() {
             let path = self.path(index);
             self.ask(Asked::LoadState(index), SYSTEMD, &path, PROPERTIES, "Get", &(UNIT, "LoadState"))?;
+        }
+        if !self.watches.patterns.is_empty() {
+            let (any, patterns) = (Vec::<String>::new(), self.watches.patterns.clone());
+            self.ask(Asked::Loaded, SYSTEMD, SYSTEMD_PATH, MANAGER, "ListUnitsByPatterns", &(&any, &patterns))?;
+            self.ask(Asked::Installed, SYSTEMD, SYSTEMD_PATH, MANAGER, "ListUnitFilesByPatterns", &(&any, &patterns))?;
         }
         Ok(())
     }
@@ -199,7 +184,7 @@ impl<'a> Session<'a> {
 
     /// Of its name: no `LoadUnit` is needed, for systemd loads what it is asked for.
     fn path(&self, index: usize) -> String {
-        unit_path(self.watches.0.get(index).map_or("", |watched| watched.id.as_str()))
+        unit_path(self.watches.all.get(index).map_or("", |watched| watched.id.as_str()))
     }
 
     /// On systemd's private socket there is no bus: every signal comes, and whose silence it is needs no asking.
@@ -302,36 +287,69 @@ impl<'a> Session<'a> {
             }
             Asked::Unit(index) => {
                 let all: Properties = body.deserialize().map_err(|error| not_understood(&error))?;
-                let Some(watched) = self.watches.0.get_mut(index) else { return Ok(News::None) };
+                let Some(watched) = self.watches.get_mut(index) else { return Ok(News::None) };
                 properties::replace_unit(&mut watched.unit, &mut watched.memory, &all);
+                let dependencies = watched.hangs_on();
                 self.known_as(index, properties::text(&all, "Id"))?;
+                for name in dependencies {
+                    self.add(&name, Why::Dependency)?;
+                }
                 Ok(News::Changed)
             }
-            Asked::Service(index) => {
+            Asked::Type(index) => {
                 let all: Properties = body.deserialize().map_err(|error| not_understood(&error))?;
-                let Some(watched) = self.watches.0.get_mut(index) else { return Ok(News::None) };
+                let Some(watched) = self.watches.get_mut(index) else { return Ok(News::None) };
                 properties::update(&mut watched.unit, &mut watched.memory, &all);
                 Ok(News::Changed)
+            }
+            Asked::Loaded => {
+                // Name, description, load, active and sub state, the unit it follows, path, job, job's type, job's path.
+                type Row<'m> = (&'m str, &'m str, &'m str, &'m str, &'m str, &'m str, ObjectPath<'m>, u32, &'m str, ObjectPath<'m>);
+                let rows: Vec<Row> = body.deserialize().map_err(|error| not_understood(&error))?;
+                rows.iter().try_for_each(|row| self.add(row.0, Why::Pattern))?;
+                Ok(News::None)
+            }
+            Asked::Installed => {
+                let rows: Vec<(&str, &str)> = body.deserialize().map_err(|error| not_understood(&error))?;
+                let names = rows.iter().filter_map(|(path, _)| path.rsplit('/').next());
+                // A template is no unit.
+                names.filter(|name| !name.contains("@.")).try_for_each(|name| self.add(name, Why::Pattern))?;
+                Ok(News::None)
             }
         }
     }
 
+    /// Watches one more unit, from now on.
+    fn add(&mut self, name: &str, why: Why) -> Result<(), Blind> {
+        let Some(index) = self.watches.add(name, why) else { return Ok(()) };
+        let path = unit_path(name);
+        if self.systemd.is_some() {
+            self.rule(&path, PROPERTIES, "PropertiesChanged")?;
+        }
+        self.ask(Asked::LoadState(index), SYSTEMD, &path, PROPERTIES, "Get", &(UNIT, "LoadState"))?;
+        self.paths.insert(path, index);
+        Ok(())
+    }
+
     fn loaded(&mut self, index: usize, load_state: &str) -> Result<News, End> {
         let path = self.path(index);
-        let Some(watched) = self.watches.0.get_mut(index) else { return Ok(News::None) };
+        let Some(watched) = self.watches.get_mut(index) else { return Ok(News::None) };
+        let id = watched.id.clone();
         if load_state == "not-found" {
             watched.unit = properties::not_found(&watched.name);
             return Ok(News::Changed);
         }
         self.ask(Asked::Unit(index), SYSTEMD, &path, PROPERTIES, "GetAll", &(UNIT,))?;
         // A masked unit may run still.
-        self.ask(Asked::Service(index), SYSTEMD, &path, PROPERTIES, "GetAll", &(SERVICE,))?;
+        if let Some(interface) = type_interface(&id) {
+            self.ask(Asked::Type(index), SYSTEMD, &path, PROPERTIES, "GetAll", &(interface,))?;
+        }
         Ok(News::None)
     }
 
     /// An alias: the signals come from its own path.
     fn known_as(&mut self, index: usize, id: Option<String>) -> Result<(), Blind> {
-        let Some((watched, id)) = self.watches.0.get_mut(index).zip(id) else { return Ok(()) };
+        let Some((watched, id)) = self.watches.get_mut(index).zip(id) else { return Ok(()) };
         let path = unit_path(&id);
         watched.id = id;
         if self.systemd.is_some() && !self.paths.contains_key(&path) {
@@ -355,8 +373,8 @@ impl<'a> Session<'a> {
         );
         match asked {
             // One odd name in the configuration must not hide all the others.
-            Asked::LoadState(index) | Asked::Unit(index) | Asked::Service(index) if is_of_the_unit => {
-                if let Some(watched) = self.watches.0.get_mut(index) {
+            Asked::LoadState(index) | Asked::Unit(index) | Asked::Type(index) if is_of_the_unit => {
+                if let Some(watched) = self.watches.get_mut(index) {
                     watched.unit.load_error = Some(reason.to_owned());
                 }
                 Ok(News::Changed)
@@ -380,6 +398,12 @@ impl<'a> Session<'a> {
         let body = message.body();
         match member {
             "UnitFilesChanged" => self.stale = true,
+            "UnitNew" => {
+                let (name, _): (&str, ObjectPath) = body.deserialize().map_err(|error| not_understood(&error))?;
+                if self.watches.patterns.iter().any(|pattern| matches_pattern(pattern, name)) {
+                    self.add(name, Why::Pattern)?;
+                }
+            }
             "Reloading" => {
                 let begins: bool = body.deserialize().map_err(|error| not_understood(&error))?;
                 self.reloading = begins.then(Instant::now);
@@ -387,7 +411,7 @@ impl<'a> Session<'a> {
             }
             "PropertiesChanged" => {
                 let index = header.path().and_then(|path| self.paths.get(path.as_str())).copied();
-                let Some(watched) = index.and_then(|index| self.watches.0.get_mut(index)) else { return Ok(News::None) };
+                let Some(watched) = index.and_then(|index| self.watches.get_mut(index)) else { return Ok(News::None) };
                 let (_, changed, _): (&str, Properties, Vec<&str>) = body.deserialize().map_err(|error| not_understood(&error))?;
                 properties::update(&mut watched.unit, &mut watched.memory, &changed);
                 let for_a_moment = watched.memory.may_fail_for_a_moment(&watched.unit);
@@ -410,6 +434,21 @@ fn lost(error: &dyn Display) -> Blind {
 
 fn not_understood(error: &dyn Display) -> Blind {
     Blind::new(format!("systemd's answer over D-Bus is not understood: {error}"))
+}
+
+/// The interface of a unit's type, for the types that have a `Result`.
+fn type_interface(name: &str) -> Option<&'static str> {
+    Some(match name.rsplit_once('.')?.1 {
+        "service" => "org.freedesktop.systemd1.Service",
+        "socket" => "org.freedesktop.systemd1.Socket",
+        "mount" => "org.freedesktop.systemd1.Mount",
+        "automount" => "org.freedesktop.systemd1.Automount",
+        "swap" => "org.freedesktop.systemd1.Swap",
+        "path" => "org.freedesktop.systemd1.Path",
+        "timer" => "org.freedesktop.systemd1.Timer",
+        "scope" => "org.freedesktop.systemd1.Scope",
+        _ => return None,
+    })
 }
 
 /// `sd_bus_path_encode(3)`: what is no letter or digit is written in hex, and so is a digit that comes first.

@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::dial::Way;
 use super::files::UNIT_DIRS;
-use super::session::{Bars, End, News, Session, Watches};
+use super::session::{Bars, End, News, Session};
+use super::watches::Watches;
 use crate::config::Config;
 use crate::facts::{Domain, Observed, Units};
 use crate::observe::board::Board;

@@ -1,0 +1,181 @@
+//! The daemon and a real journald: what was counted survives kills and reboots to the line, and a flood costs neither memory
+//! nor the other domains' time.
+
+#[path = "lab/mod.rs"]
+mod lab;
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use lab::{Daemon, Lab, roots};
+use serde_json::Value;
+
+const SIGNAL: &str = "kubelet-pleg-unhealthy";
+/// A loaded machine is given long; the tests wait for what happens, not for this.
+const LONG: Duration = Duration::from_mins(2);
+
+/// A node whose kubelet writes whatever comes through a FIFO, as fast as it can: `lines FROM TO`.
+fn node(suite: &str, name: &str) -> Option<Lab> {
+    let lab = Lab::boot(suite, name)?;
+    lab.sh("mkdir -p /etc/systemd/journald.conf.d /etc/systemd/system/kubelet.service.d
+            printf '[Journal]\\nRateLimitIntervalSec=0\\n' > /etc/systemd/journald.conf.d/rate.conf
+            mkfifo /root/lines
+            printf '#!/bin/sh\\nexec 3<>/root/lines\\nwhile read -r from to <&3; do seq -f \"E1201 03:12:40.284180     621 kubelet.go:2661] \\\\\"PLEG is not healthy: pleg was last seen active\\\\\" n=%%.0f\" $from $to; done\\n' > /root/talk
+            printf '[Service]\\nEnvironmentFile=\\nExecStartPre=\\nExecStart=\\nExecStart=/bin/sh /root/talk\\n' > /etc/systemd/system/kubelet.service.d/99-talk.conf
+            systemctl daemon-reload; systemctl restart systemd-journald kubelet");
+    Some(lab)
+}
+
+fn write(lab: &Lab, from: u64, to: u64) {
+    lab.sh(&format!("echo {from} {to} > /root/lines"));
+}
+
+/// Until the journal has the kubelet's last line.
+fn written(lab: &Lab, last: u64) {
+    let start = Instant::now();
+    while !lab.sh("journalctl -q -u kubelet -o cat -n 1 --grep n=").trim_end().ends_with(&format!("n={last}")) {
+        assert!(start.elapsed() < LONG, "journald has not written line {last}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn count(daemon: &Daemon) -> u64 {
+    let (_, body) = daemon.get("/api/v1/facts").expect("an answer");
+    let facts: Value = serde_json::from_str(&body).unwrap();
+    facts["journal"]["known"]["signals"][SIGNAL]["count"].as_u64().unwrap_or(0)
+}
+
+fn counted(daemon: &Daemon, expected: u64, after: &str) {
+    let start = Instant::now();
+    loop {
+        let count = count(daemon);
+        assert!(count <= expected, "{after}: {count} lines of {expected} were counted: some twice");
+        if count == expected {
+            println!("{after}: {expected} counted after {:?}", start.elapsed());
+            return;
+        }
+        assert!(start.elapsed() < LONG, "{after}: {count} of {expected} lines were counted; {}", daemon.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn kept(lab: &Lab) {
+    let state = lab.root().parent().unwrap().join("state/state.json");
+    let is_kept = || std::fs::read_to_string(&state).is_ok_and(|text| serde_json::from_str::<Value>(&text).is_ok_and(|state| !state["journal"].is_null()));
+    lab.until(is_kept, "the journal's place in the state file");
+}
+
+/// The journal sees a reboot where the boot's id is another and all its units are started anew.
+fn reboot(lab: &Lab) {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap();
+    std::fs::File::options().write(true).truncate(true).open(lab.root().parent().unwrap().join("boot_id")).unwrap().write_all(id.as_bytes()).unwrap();
+    lab.sh("systemctl restart systemd-journald; systemctl restart kubelet; logger 'a new boot'; journalctl -q --sync");
+}
+
+#[test]
+fn counts_are_exact_over_kills_and_reboots() {
+    let Some(lab) = node("trixie", "kept") else { return };
+    write(&lab, 1, 1000);
+    written(&lab, 1000);
+    let daemon = lab.daemon_outside(&[]);
+    counted(&daemon, 1000, "at the first start");
+    kept(&lab);
+    // These are counted, but the state file knows nothing of them yet.
+    write(&lab, 1001, 1500);
+    counted(&daemon, 1500, "while it runs");
+    drop(daemon); // SIGKILL
+    // More than is looked back for, through rotations.
+    write(&lab, 1501, 61_500);
+    for _ in 0..3 {
+        lab.sh("sleep 0.5; journalctl -q --rotate");
+    }
+    written(&lab, 61_500);
+    let daemon = lab.daemon_outside(&[]);
+    counted(&daemon, 61_500, "60,000 lines later");
+    drop(daemon);
+    let daemon = lab.daemon_outside(&[]);
+    counted(&daemon, 61_500, "killed again");
+    assert!(!roots(&daemon.report()).iter().any(|root| root.starts_with("node-rebooted")));
+    drop(daemon);
+
+    write(&lab, 61_501, 61_600);
+    written(&lab, 61_600);
+    reboot(&lab);
+    write(&lab, 1, 300);
+    written(&lab, 300);
+    let daemon = lab.daemon_outside(&[]);
+    counted(&daemon, 300, "in another boot");
+    let (report, _) = daemon.wait_for(Instant::now(), "no shutdown was seen", |report| roots(report).contains(&"node-rebooted-uncleanly node1".to_owned()));
+    assert!(report.to_string().contains("was not asked to end either"), "{report:#}");
+    // Asked to end, as it is at a shutdown.
+    lab.sh("true");
+    assert!(std::process::Command::new("kill").args(["-TERM", &daemon.pid().unwrap().to_string()]).status().unwrap().success());
+    let state = lab.root().parent().unwrap().join("state/state.json");
+    lab.until(|| std::fs::read_to_string(&state).is_ok_and(|text| text.contains("\"stopped\":true")), "it ended in order");
+    drop(daemon);
+    reboot(&lab);
+    let daemon = lab.daemon_outside(&[]);
+    counted(&daemon, 0, "in a third boot");
+    assert!(!roots(&daemon.report()).iter().any(|root| root.starts_with("node-rebooted")), "{:?}", roots(&daemon.report()));
+}
+
+/// `NODETRIAGE_FLOOD_SECONDS=60 cargo test --test lab_journal flood -- --nocapture` shows it for a minute.
+#[test]
+fn a_flood_costs_no_memory_and_no_other_domain_its_time() {
+    let Some(lab) = node("trixie", "flood") else { return };
+    let seconds: u64 = std::env::var("NODETRIAGE_FLOOD_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
+    let daemon = lab.daemon_outside(&[]);
+    let pid = daemon.pid().unwrap();
+    write(&lab, 1, 2000);
+    counted(&daemon, 2000, "before the flood");
+    let before = memory(pid);
+    let start = Instant::now();
+    let (mut from, mut most, mut behind, mut looks) = (2001, before, 0.0_f64, 0);
+    while start.elapsed() < Duration::from_secs(seconds) {
+        write(&lab, from, from + 49_999);
+        from += 50_000;
+        // Another domain is on time while the lines pour in.
+        if looks == 0 {
+            let event = lab.event("systemctl stop kube-proxy");
+            daemon.wait_for(event, "a unit stopped in the flood", |report| roots(report).contains(&"unit-inactive kube-proxy.service".to_owned()));
+        }
+        looks += 1;
+        while !lab.sh("journalctl -q -u kubelet -o cat -n 1 --grep n=").contains(&format!("n={}", from - 1)) {
+            behind = behind.max(metric(&daemon, "nodetriage_journal_behind_seconds"));
+            most = most.max(memory(pid));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    let took = start.elapsed();
+    counted(&daemon, from - 1, "after the flood");
+    most = most.max(memory(pid));
+    let lost = metric(&daemon, "nodetriage_journal_lost_entries_total");
+    #[allow(clippy::cast_precision_loss)]
+    let rate = (from - 2001) as f64 / took.as_secs_f64();
+    eprintln!(
+        "flood: {} lines in {took:.1?} ({rate:.0}/s, as fast as journald takes them), {before} kB before, {most} kB at most, {behind:.1} s behind at most, {lost} lost",
+        from - 2001
+    );
+    assert!(most < before + 6_000, "{before} kB before the flood, {most} kB in it");
+    assert!(metric(&daemon, "nodetriage_journal_entries_total") >= metric_of(from - 2001));
+    assert!(lost < 0.5, "{lost} entries were lost");
+    assert!(metric(&daemon, "nodetriage_journal_behind_seconds") < 5.0);
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn metric_of(number: u64) -> f64 {
+    number as f64
+}
+
+fn metric(daemon: &Daemon, name: &str) -> f64 {
+    let (_, body) = daemon.get("/metrics").expect("an answer");
+    let line = body.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("no {name}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+/// kB of its own memory (RssAnon: what is mapped from the binary counts for every build differently).
+fn memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}

@@ -254,7 +254,7 @@ fn directories() -> Vec<Vec<Entry>> {
     };
     for _ in 0..60 {
         let mut entries: Vec<Entry> = Vec::new();
-        for _ in 0..1 + chance(4) {
+        for _ in 0..=chance(4) {
             let (name, content) = (NAMES[chance(NAMES.len())], CONTENTS[if chance(2) == 0 { chance(4) } else { chance(CONTENTS.len()) }]);
             if entries.iter().all(|entry| entry.name != name) {
                 entries.push(file(name, content.as_bytes()));

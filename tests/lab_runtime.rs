@@ -254,7 +254,7 @@ fn directories() -> Vec<Vec<Entry>> {
     };
     for _ in 0..60 {
         let mut entries: Vec<Entry> = Vec::new();
-        for _ in 0..1 + chance(4) {
+        for _ in 0..=chance(4) {
             let (name, content) = (NAMES[chance(NAMES.len())], CONTENTS[if chance(2) == 0 { chance(4) } else { chance(CONTENTS.len()) }]);
             if entries.iter().all(|entry| entry.name != name) {
                 entries.push(file(name, content.as_bytes()));
@@ -416,6 +416,4 @@ fn a_real_containerd_stopped_paused_and_misconfigured() {
         &format!("runtime-config-invalid {config}"),
         &["runtime-socket-missing /run/containerd/containerd.sock"],
     );
-    lab.sh(&format!("cp /root/config.toml {config} && systemctl restart containerd"));
-    wait_for(&daemon, "mended", |report| ours(roots(report)).iter().all(|root| root.starts_with("unit-crash-looping")));
 }

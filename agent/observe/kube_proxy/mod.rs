@@ -205,6 +205,15 @@ fn pod(host: &Host, root_dir: &str) -> Option<Pod> {
     pods.rfind(|pod| host.exists(&pod.dir).unwrap_or(false))
 }
 
+/// Whether the file system of a container's image is mounted here, too, is not for us to say: a file in it is not missing.
+fn judged(state: FileState, file: &str) -> FileState {
+    let in_image = file.contains("/rootfs/") || file.contains("/merged/");
+    match state {
+        FileState::Missing if in_image => FileState::Unreadable(Blind::new(format!("{file}: lies in a container's image, which is not seen from here"))),
+        state => state,
+    }
+}
+
 /// Where its files are looked for.
 struct Place<'a> {
     host: &'a Host,
@@ -219,15 +228,6 @@ impl Place<'_> {
             (Some(pid), _) => container::on_node(self.host, pid, path),
             (None, Some(dir)) => Ok(path.strip_prefix(KUBEADM).map_or_else(|| path.to_owned(), |rest| format!("{dir}/{CONFIG_MAP}{rest}"))),
             (None, None) => Ok(path.to_owned()),
-        }
-    }
-
-    /// Whether the file system of a container's image is mounted here, too, is not for us to say: a file in it is not missing.
-    fn judged(&self, state: FileState, file: &str) -> FileState {
-        let in_image = file.contains("/rootfs/") || file.contains("/merged/");
-        match state {
-            FileState::Missing if in_image => FileState::Unreadable(Blind::new(format!("{file}: lies in a container's image, which is not seen from here"))),
-            state => state,
         }
     }
 
@@ -293,7 +293,7 @@ fn read(place: &Place<'_>, path: &str) -> (FileState, Option<Node>, Option<Strin
     };
     let bytes = match place.host.read(&file, LIMIT) {
         Ok(bytes) => bytes,
-        Err(error) => return (place.judged(kubeconfig::state_of(error), &file), None, Some(file)),
+        Err(error) => return (judged(kubeconfig::state_of(error), &file), None, Some(file)),
     };
     let (state, tree) = match yaml::parse(&bytes, &file) {
         Err(fault) => (FileState::Invalid(vec![fault]), None),
@@ -320,7 +320,7 @@ fn kubeconfig(place: &Place<'_>, path: Sourced<String>) -> Kubeconfig {
         return kubeconfig::observe(place.host, found.file.path);
     }
     match load(place.host, &file) {
-        Err(state) => found.file.state = place.judged(state, &file),
+        Err(state) => found.file.state = judged(state, &file),
         Ok(config) => match current_context(&config) {
             Err(fault) => found.file.state = FileState::Invalid(vec![fault]),
             Ok(context) => found.server = context.cluster.find(&["server"]).and_then(|server| Some(server.sourced(server.text()?.to_owned()))),

@@ -205,6 +205,15 @@ fn pod(host: &Host, root_dir: &str) -> Option<Pod> {
     pods.rfind(|pod| host.exists(&pod.dir).unwrap_or(false))
 }
 
+/// Whether the file system of a container's image is mounted here, too, is not for us to say: a file in it is not missing.
+fn judged(state: FileState, file: &str) -> FileState {
+    let in_image = file.contains("/rootfs/") || file.contains("/merged/");
+    match state {
+        FileState::Missing if in_image => FileState::Unreadable(Blind::new(format!("{file}: lies in a container's image, which is not seen from here"))),
+        state => state,
+    }
+}
+
 /// Where its files are looked for.
 struct Place<'a> {
     host: &'a Host,

@@ -122,7 +122,7 @@ fn print(facts: &Facts, config: &Config, show: &Show) -> anyhow::Result<u8> {
     let text = match show.output {
         Output::Text => publish::text::render(&report, least, output::style(show.color)),
         Output::Json => json(&publish::at_least(&report, least))?,
-        Output::Prometheus => publish::metrics::render(&publish::at_least(&report, least), facts),
+        Output::Prometheus => publish::metrics::render(&publish::at_least(&report, least), facts, config.certificates.x509_names),
     };
     output::put(&text)?;
     Ok(code)

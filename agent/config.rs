@@ -83,6 +83,8 @@ pub struct Certificates {
     pub expiring_soon_days: u32,
     /// Further certificate files of the node.
     pub paths: Vec<String>,
+    /// Metrics under x509-certificate-exporter's names as well, for the dashboards that are made for it.
+    pub x509_names: bool,
 }
 
 /// Which systemd units are watched, besides those a Kubernetes node lives by.
@@ -233,7 +235,7 @@ impl Default for Config {
             node_name: None,
             state_dir: Some(PathBuf::from("/var/lib/nodetriage")),
             log: Log { level: LogLevel::Info, format: LogFormat::Text },
-            certificates: Certificates { expiring_days: 30, expiring_soon_days: 7, paths: Vec::new() },
+            certificates: Certificates { expiring_days: 30, expiring_soon_days: 7, paths: Vec::new(), x509_names: false },
             units: Units::default(),
             runtime: Runtime { ask: true },
             pressure: Pressure::default(),
@@ -324,6 +326,12 @@ pub const SETTINGS: &[Setting] = &[
         expected: "a list of absolute paths",
         set: |config, value| value.list(absolute).map(|paths| config.certificates.paths = paths),
         get: |config| Value::List(config.certificates.paths.clone()),
+    },
+    Setting {
+        key: "certificates.x509_names",
+        expected: "true or false",
+        set: |config, value| value.parse().map(|names| config.certificates.x509_names = names),
+        get: |config| Value::text(config.certificates.x509_names),
     },
     Setting {
         key: "units.watch",

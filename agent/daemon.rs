@@ -26,7 +26,7 @@ use crate::history::{History, Since};
 use crate::listen;
 use crate::observe::board::Board;
 use crate::observe::certificates::Schedule;
-use crate::observe::files_watch::{CONFIGURING, FilesWatch, changed, directories};
+use crate::observe::files_watch::{CONFIGURING, FilesWatch, SwapsWatch, changed, directories};
 use crate::observe::host::Host;
 use crate::observe::journal::{Earlier, Kept};
 use crate::observe::look::Look;
@@ -160,6 +160,8 @@ fn supervise(
 async fn files(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
     let mut looks = FileLooks { kubelet: Look::new(LOOK), certificates: Look::new(LOOK), cni: Look::new(LOOK) };
     let mut watched = board.read(directories);
+    // Where it cannot be polled, swap is seen at the resync.
+    let swaps = SwapsWatch::new(&host).ok();
     let mut again = false;
     loop {
         // The watch stands before the files are read: a change in between is not lost.
@@ -183,8 +185,16 @@ async fn files(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
         tokio::select! {
             () = changed(watch.as_ref().ok()) => sleep(FILES_BURST).await,
             () = unit_changed(&board, units) => {}
+            () = swapped(swaps.as_ref()) => {}
             () = sleep(jittered(config.intervals.resync)) => {}
         }
+    }
+}
+
+async fn swapped(swaps: Option<&SwapsWatch>) {
+    match swaps {
+        Some(swaps) => swaps.changed().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -328,7 +338,7 @@ async fn diagnose(
             log_changes(publish.borrow().as_deref().map(|last| &last.report), &report);
             let findings = history.remember();
             keep.send_if_modified(|last| std::mem::replace(last, findings.clone()) != findings);
-            publish.send_replace(Some(Arc::new(Snapshot::new(report, facts))));
+            publish.send_replace(Some(Arc::new(Snapshot::new(report, facts).with_x509_names(config.certificates.x509_names))));
         }
         health.beat();
         tokio::select! {

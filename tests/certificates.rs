@@ -48,8 +48,12 @@ impl Disk {
     }
 
     fn kubeconfig(&self, user: &str, cluster: &str) {
+        self.kubeconfig_at("/etc/kubernetes/kubelet.conf", user, cluster);
+    }
+
+    fn kubeconfig_at(&self, path: &str, user: &str, cluster: &str) {
         self.write(
-            "/etc/kubernetes/kubelet.conf",
+            path,
             format!(
                 "apiVersion: v1\nkind: Config\nclusters:\n- {{name: c, cluster: {{server: 'https://192.0.2.1:6443'{cluster}}}}}\ncontexts:\n- {{name: x, context: {{cluster: c, user: u}}}}\ncurrent-context: x\nusers:\n- {{name: u, user: {{{user}}}}}\n"
             ),
@@ -73,6 +77,7 @@ impl Disk {
         assert!(Command::new("tar").arg("xzf").arg(tree).arg("-C").arg(&self.0).args(parts).status().unwrap().success());
     }
 
+    /// No bus answers here: units are read from their files.
     fn observe(&self, paths: &[&str]) -> Facts {
         let host = Host::open(&self.0).unwrap();
         let units = Observed::Unknown(Blind::new("no units here"));
@@ -793,6 +798,369 @@ fn no_key_is_in_the_facts() {
     assert!(facts.contains("system:node:node1"));
     for line in client.key.lines().filter(|line| !line.starts_with("-----")) {
         assert!(!facts.contains(line), "a line of the private key is in the facts");
+    }
+}
+
+/// A certificate of a kubeadm control plane: where it lies, whom it names, what for, and whose CA signs it.
+struct Kind {
+    path: &'static str,
+    /// Inline in the kubeconfig at that path.
+    inline: bool,
+    cn: &'static str,
+    group: Option<&'static str>,
+    server: bool,
+    client: bool,
+    /// `ca`, `etcd/ca`, `front-proxy-ca`.
+    ca: &'static str,
+}
+
+const fn kind(path: &'static str, cn: &'static str, group: Option<&'static str>, server: bool, client: bool, ca: &'static str) -> Kind {
+    Kind { path, inline: false, cn, group, server, client, ca }
+}
+
+/// Where kubeadm puts its certificates and what it writes into them (`cmd/kubeadm/app/phases/certs/certlist.go`), and the kubelet's.
+const KINDS: [Kind; 13] = [
+    kind(CURRENT, "system:node:node1", Some("system:nodes"), false, true, "ca"),
+    kind("/var/lib/kubelet/pki/kubelet.crt", "node1", None, true, false, "ca"),
+    kind("/etc/kubernetes/pki/apiserver.crt", "kube-apiserver", None, true, false, "ca"),
+    kind("/etc/kubernetes/pki/apiserver-kubelet-client.crt", "kube-apiserver-kubelet-client", Some("kubeadm:cluster-admins"), false, true, "ca"),
+    kind("/etc/kubernetes/pki/apiserver-etcd-client.crt", "kube-apiserver-etcd-client", None, false, true, "etcd/ca"),
+    kind("/etc/kubernetes/pki/front-proxy-client.crt", "front-proxy-client", None, false, true, "front-proxy-ca"),
+    kind("/etc/kubernetes/pki/etcd/server.crt", "node1", None, true, true, "etcd/ca"),
+    kind("/etc/kubernetes/pki/etcd/peer.crt", "node1", None, true, true, "etcd/ca"),
+    kind("/etc/kubernetes/pki/etcd/healthcheck-client.crt", "kube-etcd-healthcheck-client", None, false, true, "etcd/ca"),
+    Kind { inline: true, ..kind("/etc/kubernetes/admin.conf", "kubernetes-admin", Some("kubeadm:cluster-admins"), false, true, "ca") },
+    Kind { inline: true, ..kind("/etc/kubernetes/super-admin.conf", "kubernetes-super-admin", Some("system:masters"), false, true, "ca") },
+    Kind { inline: true, ..kind("/etc/kubernetes/controller-manager.conf", "system:kube-controller-manager", None, false, true, "ca") },
+    Kind { inline: true, ..kind("/etc/kubernetes/scheduler.conf", "system:kube-scheduler", None, false, true, "ca") },
+];
+
+impl Kind {
+    fn params(&self) -> CertificateParams {
+        use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+        let mut params = CertificateParams::new(vec!["node1".to_owned(), "10.99.0.2".to_owned(), "192.0.2.1".to_owned()]).unwrap();
+        params.distinguished_name = name(self.cn, self.group);
+        params.extended_key_usages = [(self.server, ServerAuth), (self.client, ClientAuth)].into_iter().filter(|(is, _)| *is).map(|(_, usage)| usage).collect();
+        life(&mut params, Duration::days(-10), Duration::days(355));
+        params
+    }
+
+    fn put(&self, disk: &Disk, certificate: &str, key: &str) {
+        use base64::Engine as _;
+        let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+        if self.inline {
+            disk.kubeconfig_at(self.path, &format!("client-certificate-data: {}, client-key-data: {}", encode(certificate), encode(key)), "");
+        } else if self.path == CURRENT {
+            disk.write(CURRENT, format!("{certificate}{key}"));
+        } else {
+            disk.write(self.path, certificate);
+            disk.write(&self.path.replace(".crt", ".key"), key);
+        }
+    }
+}
+
+/// What can be wrong with any certificate, how it comes about, and what it is called: of one that nothing renews, and of the kubelet's.
+type Fault = (&'static str, fn(&Kind, &mut CertificateParams), &'static str, &'static str);
+
+const FAULTS: [Fault; 8] = [
+    ("nothing", |_, _| {}, "", ""),
+    ("it has ended", |_, params| life(params, Duration::days(-365), Duration::seconds(-1)), "certificate-expired", "certificate-expired"),
+    ("three days left", |_, params| life(params, Duration::days(-362), Duration::days(3)), "certificate-expiring-soon", "certificate-expiring-soon"),
+    ("twenty days left", |_, params| life(params, Duration::days(-345), Duration::days(20)), "certificate-expiring", "certificate-rotation-overdue"),
+    ("fifty days left", |_, params| life(params, Duration::days(-315), Duration::days(50)), "", ""),
+    ("it begins in an hour", |_, params| life(params, Duration::hours(1), Duration::days(365)), "certificate-not-yet-valid", "certificate-not-yet-valid"),
+    ("it ends past 2050", |_, params| params.not_after = rcgen::date_time_ymd(2100, 1, 1), "", ""),
+    (
+        "made for signing code",
+        |_, params| params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::CodeSigning],
+        "certificate-wrong-usage",
+        "certificate-wrong-usage",
+    ),
+];
+
+#[test]
+fn every_fault_of_every_certificate_of_a_control_plane_has_its_name() {
+    let disk = Disk::new();
+    disk.unpack("kubeadm-control-plane-healthy", &["./etc/kubernetes/manifests"]);
+    let long = |cn: &str| {
+        let mut params = ca_params(cn);
+        life(&mut params, Duration::days(-400), Duration::days(40_000));
+        ca_with(params, &PKCS_ECDSA_P256_SHA256)
+    };
+    let names = ["ca", "etcd/ca", "front-proxy-ca"];
+    let [right, replaced]: [BTreeMap<&str, Ca>; 2] = [(), ()].map(|()| names.into_iter().map(|name| (name, long(name))).collect());
+    for (name, ca) in &right {
+        disk.write(&format!("/etc/kubernetes/pki/{name}.crt"), &ca.pem);
+    }
+    let stranger = long("stranger");
+    for kind in &KINDS {
+        let good = issue(&kind.params(), &right[kind.ca]);
+        kind.put(&disk, &good.pem, &good.key);
+    }
+    assert_eq!(judged(&disk.observe(&[])), Vec::<String>::new(), "a healthy control plane");
+    let mut count = 0;
+    for kind in &KINDS {
+        let check = |why: &str, certificate: &Issued, key: &str, code: &str| {
+            kind.put(&disk, &certificate.pem, key);
+            let expected: Vec<_> = (!code.is_empty()).then(|| format!("{code} {}", kind.path)).into_iter().collect();
+            assert_eq!(judged(&disk.observe(&[])), expected, "{}: {why}", kind.path);
+        };
+        for (why, spoil, code, of_kubelet) in FAULTS {
+            let mut params = kind.params();
+            spoil(kind, &mut params);
+            let certificate = issue(&params, &right[kind.ca]);
+            check(why, &certificate, &certificate.key, if kind.path == CURRENT { of_kubelet } else { code });
+            count += 1;
+        }
+        // Nothing on the node tells who has to have issued a kubelet's serving certificate.
+        let untrusted = if kind.path.ends_with("/kubelet.crt") { "" } else { "certificate-untrusted-issuer" };
+        for (why, ca) in [("of another CA", &stranger), ("of a CA of this name, with another key", &replaced[kind.ca])] {
+            let certificate = issue(&kind.params(), ca);
+            check(why, &certificate, &certificate.key, untrusted);
+            count += 1;
+        }
+        for algorithm in [&PKCS_ECDSA_P384_SHA384, &PKCS_ED25519] {
+            let certificate = issue_with(&kind.params(), &right[kind.ca], algorithm);
+            check("another kind of key", &certificate, &certificate.key, "");
+            let other = issue_with(&kind.params(), &right[kind.ca], algorithm);
+            check("the key of another", &certificate, &other.key, "certificate-key-mismatch");
+            count += 2;
+        }
+        let good = issue(&kind.params(), &right[kind.ca]);
+        kind.put(&disk, &good.pem, &good.key);
+    }
+    assert_eq!(count, 13 * 14, "certificates were judged");
+}
+
+#[test]
+fn a_certificate_outlives_a_ca_that_ends_within_a_year() {
+    let disk = Disk::new();
+    let mut params = ca_params("kubernetes");
+    life(&mut params, Duration::days(-3550), Duration::days(100));
+    let ending = ca_with(params, &PKCS_ECDSA_P256_SHA256);
+    disk.write("/etc/kubernetes/pki/ca.crt", &ending.pem);
+    disk.write(CURRENT, issue(&client_params(), &ending).file());
+    let report = diagnose(&disk.observe(&[]), &Config::default());
+    assert_eq!(findings(&report), [format!("certificate-outlives-issuer {CURRENT}")]);
+    let finding = report.findings.iter().find(|finding| finding.code == "certificate-outlives-issuer").unwrap();
+    assert!(finding.summary.contains("outlives its CA, which ends in 100 d"), "{}", finding.summary);
+}
+
+/// Ended a day ago.
+fn ended() -> CertificateParams {
+    let mut params = client_params();
+    life(&mut params, Duration::days(-365), Duration::days(-1));
+    params
+}
+
+#[test]
+fn distributions_keep_their_certificates_elsewhere_and_mend_them_in_their_own_way() {
+    let ca = ca("their-ca");
+    let k3s = "/var/lib/rancher/k3s";
+    let rke2 = "/var/lib/rancher/rke2";
+    let microk8s = "/var/snap/microk8s/current/certs";
+    for (path, ca_path, others, remedy) in [
+        (format!("{k3s}/agent/client-kubelet.crt"), format!("{k3s}/agent/client-ca.crt"), "", "systemctl restart k3s-agent"),
+        (format!("{k3s}/server/tls/serving-kube-apiserver.crt"), format!("{k3s}/server/tls/server-ca.crt"), "", "systemctl restart k3s"),
+        (format!("{rke2}/agent/client-kubelet.crt"), format!("{rke2}/agent/client-ca.crt"), "", "systemctl restart rke2-agent"),
+        (format!("{rke2}/server/tls/etcd/server-client.crt"), format!("{rke2}/server/tls/etcd/server-ca.crt"), "", "systemctl restart rke2-server"),
+        (format!("{microk8s}/server.crt"), format!("{microk8s}/ca.crt"), "", "microk8s refresh-certs --cert server.crt"),
+        (format!("{microk8s}/front-proxy-client.crt"), format!("{microk8s}/front-proxy-ca.crt"), "", "microk8s refresh-certs --cert server.crt"),
+        // Bottlerocket: the files that its kubelet's configuration names.
+        (
+            "/etc/kubernetes/pki/kubelet-server.crt".to_owned(),
+            "/etc/kubernetes/pki/ca.crt".to_owned(),
+            "tlsCertFile: /etc/kubernetes/pki/kubelet-server.crt\ntlsPrivateKeyFile: /etc/kubernetes/pki/private/kubelet-server.key\n",
+            "openssl x509 -noout -subject -issuer -dates -in /etc/kubernetes/pki/kubelet-server.crt",
+        ),
+    ] {
+        let disk = Disk::new();
+        fs::remove_file(disk.path("/etc/kubernetes/kubelet.conf")).unwrap();
+        if !others.is_empty() {
+            fs::remove_file(disk.path("/var/lib/kubelet/config.yaml")).unwrap();
+            let config =
+                "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nauthentication: {x509: {clientCAFile: /etc/kubernetes/pki/ca.crt}}\n";
+            disk.write("/etc/kubernetes/kubelet/config", format!("{config}{others}"));
+        }
+        let issued = issue(&ended(), &ca);
+        disk.write(&ca_path, &ca.pem);
+        disk.write(&path, &issued.pem);
+        disk.write("/etc/kubernetes/pki/private/kubelet-server.key", &issued.key);
+        let report = diagnose(&disk.observe(&[]), &Config::default());
+        let finding = report.findings.iter().find(|finding| finding.code == "certificate-expired").unwrap_or_else(|| panic!("{path}: {:?}", findings(&report)));
+        assert_eq!(finding.subject, path);
+        assert!(finding.remedy.iter().any(|command| command.starts_with(remedy)), "{path}: {:?}", finding.remedy);
+    }
+}
+
+#[test]
+fn what_cannot_be_renewed_is_made_anew_in_the_distributions_own_way() {
+    let client = {
+        let mut params = client_params();
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        issue(&params, &ca("their-ca")).pem
+    };
+    let ending = {
+        let mut params = ca_params("their-ca");
+        life(&mut params, Duration::days(-3649), Duration::days(1));
+        ca_with(params, &PKCS_ECDSA_P256_SHA256).pem
+    };
+    for (path, pem, code, remedy) in [
+        (
+            "/var/lib/rancher/k3s/server/tls/serving-kube-apiserver.crt",
+            &client,
+            "certificate-wrong-usage",
+            "systemctl stop k3s && k3s certificate rotate && systemctl start k3s",
+        ),
+        (
+            "/var/lib/rancher/k3s/server/tls/server-ca.crt",
+            &ending,
+            "certificate-expiring-soon",
+            "test -d /var/lib/rancher/k3s/server/rotate-ca && k3s certificate rotate-ca",
+        ),
+        (
+            "/var/lib/rancher/rke2/server/tls/server-ca.crt",
+            &ending,
+            "certificate-expiring-soon",
+            "test -d /var/lib/rancher/rke2/server/rotate-ca && rke2 certificate rotate-ca",
+        ),
+        ("/var/snap/microk8s/current/certs/ca.crt", &ending, "certificate-expiring-soon", "microk8s refresh-certs --cert ca.crt"),
+    ] {
+        let disk = Disk::new();
+        fs::remove_file(disk.path("/etc/kubernetes/kubelet.conf")).unwrap();
+        disk.write(path, pem);
+        let report = diagnose(&disk.observe(&[]), &Config::default());
+        let finding = report.findings.iter().find(|finding| finding.code == code).unwrap_or_else(|| panic!("{path}: {:?}", findings(&report)));
+        assert!(finding.remedy.iter().any(|command| command.starts_with(remedy)), "{path}: {:?}", finding.remedy);
+    }
+}
+
+#[test]
+fn a_control_plane_of_units_names_its_certificates_in_their_flags() {
+    let ca = ca("Kubernetes");
+    let disk = Disk::new();
+    disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+    disk.write(CURRENT, issue(&client_params(), &ca).file());
+    disk.write("/var/lib/kubernetes/ca.crt", &ca.pem);
+    let unit = |name: &str, flags: &str| {
+        let path = format!("/etc/systemd/system/{name}.service");
+        disk.write(
+            &path,
+            format!("[Service]\nEnvironmentFile=-/etc/default/{name}\nExecStart=/usr/local/bin/{name} {flags}\n[Install]\nWantedBy=multi-user.target\n"),
+        );
+        let wants = disk.path(&format!("/etc/systemd/system/multi-user.target.wants/{name}.service"));
+        symlink(path, wants).unwrap();
+    };
+    unit(
+        "kube-apiserver",
+        "\\\n  --client-ca-file=/var/lib/kubernetes/ca.crt \\\n  --tls-cert-file=/var/lib/kubernetes/kube-api-server.crt \\\n  --tls-private-key-file /var/lib/kubernetes/kube-api-server.key $MORE",
+    );
+    unit("kube-scheduler", "--kubeconfig=/var/lib/kubernetes/kube-scheduler.kubeconfig");
+    // Debian's etcd is configured by its environment.
+    unit("etcd", "$DAEMON_ARGS");
+    disk.write(
+        "/etc/default/etcd",
+        "# etcd\nETCD_CERT_FILE=/etc/etcd/server.crt\nETCD_KEY_FILE=\"/etc/etcd/server.key\"\nETCD_TRUSTED_CA_FILE=/etc/etcd/ca.crt\n",
+    );
+    disk.write("/etc/etcd/ca.crt", &ca.pem);
+    let files = ["/var/lib/kubernetes/kube-api-server", "/etc/etcd/server"];
+    for file in files {
+        let issued = issue(&ended(), &ca);
+        disk.write(&format!("{file}.crt"), &issued.pem);
+        disk.write(&format!("{file}.key"), &issued.key);
+    }
+    Kind { inline: true, ..kind("/var/lib/kubernetes/kube-scheduler.kubeconfig", "system:kube-scheduler", None, false, true, "ca") }.put(
+        &disk,
+        &issue(&ended(), &ca).pem,
+        "",
+    );
+    let mut facts = disk.observe(&[]);
+    facts.units = Observed::Known(nodetriage::observe::units::from_files(&Host::open(&disk.0).unwrap(), &Config::default()).unwrap());
+    let server = place(&facts, "/var/lib/kubernetes/kube-api-server.crt");
+    assert_eq!((server.role, server.named_by.as_deref()), (Role::ApiServer, Some("kube-apiserver.service ExecStart --tls-cert-file")));
+    assert!(matches!(&server.key.as_ref().unwrap().state, KeyState::Found { matches: Observed::Known(true), .. }));
+    let etcd = place(&facts, "/etc/etcd/server.crt");
+    assert_eq!((etcd.role, etcd.named_by.as_deref()), (Role::EtcdServer, Some("/etc/default/etcd:2 --cert-file")));
+    let report = diagnose(&facts, &Config::default());
+    let found: Vec<_> = findings(&report).into_iter().filter(|finding| finding.starts_with("certificate-expired")).collect();
+    assert_eq!(
+        found,
+        ["/var/lib/kubernetes/kube-api-server.crt", "/etc/etcd/server.crt", "/var/lib/kubernetes/kube-scheduler.kubeconfig"]
+            .map(|path| format!("certificate-expired {path}"))
+    );
+    let finding = report.findings.iter().find(|finding| finding.subject == "/etc/etcd/server.crt").unwrap();
+    assert_eq!(finding.remedy.last().unwrap(), "# once whoever made it has renewed it: systemctl restart etcd.service");
+}
+
+#[test]
+fn each_kind_of_bad_file_is_named_and_bounded_and_hides_nothing() {
+    let ca = ca("kubernetes");
+    let many = ca.pem.repeat(10_000);
+    let garbage = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", "MIIC".repeat(1000));
+    let text = |content: &str| -> Option<Vec<u8>> { Some(content.as_bytes().to_vec()) };
+    for (kind, content, expected) in [
+        ("empty", text(""), "the file is empty"),
+        ("truncated", text(&ca.pem[..200]), "PEM block 1 is broken off"),
+        ("garbage DER", text(&garbage), "is no X.509 certificate"),
+        ("10,000 certificates", text(&many), "bytes long, too long"),
+        ("2 GB", None, "it is 2147483648 bytes long"),
+        ("FIFO", None, "it is a FIFO"),
+        ("directory", None, "it is a directory"),
+        ("device", None, "it is a device"),
+        ("symlink loop", None, "loop of symlinks"),
+        ("nowhere", None, "the file does not exist"),
+    ] {
+        let disk = Disk::new();
+        disk.write(CURRENT, issue(&client_params(), &ca).file());
+        let path = disk.path("/etc/kubernetes/pki/apiserver.crt");
+        let node = |kind| nix::sys::stat::mknod(&path, kind, nix::sys::stat::Mode::S_IRUSR, nix::sys::stat::makedev(1, 5));
+        match kind {
+            "2 GB" => fs::File::create(&path).unwrap().set_len(2 << 30).unwrap(),
+            "FIFO" => nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap(),
+            "directory" => fs::create_dir(&path).unwrap(),
+            // /dev/zero, which never ends; only root may make one.
+            "device" if node(nix::sys::stat::SFlag::S_IFCHR).is_err() => continue,
+            "device" => {}
+            "symlink loop" => symlink("apiserver.crt", &path).unwrap(),
+            "nowhere" => symlink("/nowhere", &path).unwrap(),
+            _ => fs::write(&path, content.unwrap()).unwrap(),
+        }
+        disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+        disk.write(
+            "/etc/kubernetes/manifests/kube-apiserver.yaml",
+            "spec: {containers: [{command: [kube-apiserver, --tls-cert-file=/etc/kubernetes/pki/apiserver.crt]}]}",
+        );
+        let report = diagnose(&disk.observe(&[]), &Config::default());
+        assert_eq!(findings(&report), ["certificate-invalid /etc/kubernetes/pki/apiserver.crt"], "{kind}");
+        let finding = report.findings.iter().find(|finding| finding.code == "certificate-invalid").unwrap();
+        assert!(finding.evidence[0].saw.contains(expected), "{kind}: {:?}", finding.evidence);
+    }
+}
+
+#[test]
+fn metrics_have_the_exporters_names_where_they_are_asked_for() {
+    let ca = ca("kubernetes");
+    let disk = Disk::new();
+    disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+    disk.write(CURRENT, issue(&ended(), &ca).file());
+    let facts = disk.observe(&[]);
+    let report = diagnose(&facts, &Config::default());
+    let ours = nodetriage::publish::metrics::render(&report, &facts, false);
+    assert!(!ours.contains("x509_"));
+    let serial = &leaf(&facts, CURRENT).serial;
+    let now = NOW.parse::<Timestamp>().unwrap().unix_seconds();
+    let labels = format!(
+        "{{embedded_key=\"\",embedded_kind=\"\",filename=\"kubelet-client-current.pem\",filepath=\"{CURRENT}\",issuer_CN=\"kubernetes\",serial_number=\"{serial}\",subject_CN=\"system:node:node1\"}}"
+    );
+    let theirs = nodetriage::publish::metrics::render(&report, &facts, true);
+    for line in [
+        format!("x509_cert_not_after{labels} {}", now - DAY),
+        format!("x509_cert_not_before{labels} {}", now - 365 * DAY),
+        format!("x509_cert_expired{labels} 1"),
+        "x509_read_errors 0".to_owned(),
+        format!("nodetriage_certificate_not_before_timestamp_seconds{{path=\"{CURRENT}\",role=\"kubelet-client\"}} {}", now - 365 * DAY),
+    ] {
+        assert!(theirs.lines().any(|have| have == line), "{line} is not in\n{theirs}");
     }
 }
 

@@ -104,6 +104,52 @@ fn imports_override_in_their_order_and_never_go_round_in_circles() {
     assert!(read.contains(&"/etc/containerd/conf.d/20-second.toml") && !read.contains(&"/etc/containerd/conf.d/30-not.conf"), "{read:?}");
 }
 
+/// containerd 1 replaced the sections of a plugin that an import has, containerd 2 merges them key by key. Which one it is, its
+/// data tell.
+#[test]
+fn an_import_replaces_a_section_or_adds_to_it_by_the_generation() {
+    let section = "[plugins.\"io.containerd.grpc.v1.cri\".cni]";
+    for (mark, conf_dir, driver) in
+        [("io.containerd.runtime.v1.linux", "/etc/cni/net.d", "cgroupfs"), ("io.containerd.sandbox.controller.v1.shim", "/a", "systemd")]
+    {
+        let tree = Tree::new(mark)
+            .write(&format!("/var/lib/containerd/{mark}/.keep"), "")
+            .write(
+                "/etc/containerd/config.toml",
+                &format!(
+                    "version = 2\nimports = ['own.toml']\n{section}\nconf_dir = '/a'\n\
+                     [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.options]\nSystemdCgroup = true\n"
+                ),
+            )
+            .write("/etc/containerd/own.toml", &format!("version = 2\n{section}\nmax_conf_num = 2\n"));
+        let cni = tree.cni();
+        assert_eq!((&cni["conf_dir"]["value"], &cni["max_conf_num"]["value"]), (&conf_dir.into(), &2.into()), "{mark}");
+        assert_eq!(tree.runtime()["cgroup_driver"]["value"], driver, "{mark}");
+    }
+}
+
+/// Each refused with its line, as the real ones refuse it.
+#[test]
+fn what_containerd_refuses_to_start_with_is_told_with_its_line() {
+    for (name, text, line, message) in [
+        ("short", "version = 2\ndisabled_plugins = ['cri']\n", 2, "disabled_plugins names \"cri\""),
+        ("newer", "version = 9\n", 1, "version 9 is newer than this containerd knows, 4 at most"),
+        ("import", "version = 2\nimports = ['/etc/containerd/none.toml']\n", 2, "imports /etc/containerd/none.toml, which does not exist"),
+        ("root", "root = 5\n", 1, "root is a number, where a string is expected"),
+        ("dir", "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.cni]\nconf_dir = ['/x']\n", 3, "conf_dir is a list, where a string is expected"),
+    ] {
+        let runtime = Tree::new(&format!("refused-{name}")).write("/etc/containerd/config.toml", text).runtime();
+        let fault = &runtime["config"][0]["state"]["invalid"][0];
+        assert_eq!(fault["line"], line, "{name}: {runtime}");
+        assert!(fault["message"].as_str().unwrap().starts_with(message), "{name}: {fault}");
+    }
+    for good in
+        ["disabled_plugins = ['cri']\n", "version = 2\n[plugins.'io.containerd.grpc.v1.cri']\nnosuch = 5\n", "version = 2\nimports = ['/none/*.toml']\n"]
+    {
+        assert_eq!(Tree::new("taken").write("/etc/containerd/config.toml", good).runtime()["config"][0]["state"], "valid", "{good}");
+    }
+}
+
 #[test]
 fn a_configuration_that_is_no_toml_is_told_with_its_place() {
     let tree = Tree::new("broken").write("/etc/containerd/config.toml", "version = 2\n[plugins\n");
@@ -179,7 +225,7 @@ fn odd_files_are_told_as_the_runtime_takes_them() {
     std::os::unix::fs::symlink("/nowhere", dir.join("12-dangling.conf")).unwrap();
     std::os::unix::fs::symlink("13-loop.conf", dir.join("13-loop.conf")).unwrap();
     nix::unistd::mkfifo(&dir.join("14-fifo.conf"), nix::sys::stat::Mode::S_IRUSR).unwrap();
-    fs::File::create(dir.join("15-huge.conf")).unwrap().set_len(3 << 20).unwrap();
+    fs::File::create(dir.join("15-huge.conf")).unwrap().set_len(100 << 20).unwrap();
     fs::write(dir.join("16-nul.conf"), b"\0\0\0").unwrap();
     fs::write(dir.join("17-comment.json"), b"// mine\n{}").unwrap();
     fs::write(dir.join(std::ffi::OsStr::new("18-x.conf")), good).unwrap();
@@ -193,7 +239,7 @@ fn odd_files_are_told_as_the_runtime_takes_them() {
             "12-dangling.conf a symlink to /nowhere, which does not exist",
             "13-loop.conf is a loop of symlinks",
             "14-fifo.conf is a FIFO, not a regular file",
-            "15-huge.conf is 3145728 bytes long, too long for what it should be",
+            "15-huge.conf is 104857600 bytes long, too long for what it should be",
             "16-nul.conf not JSON: expected value",
             "17-comment.json not JSON: expected value",
             "18-x.conf it has no \"type\": \"plugins\" belongs in a .conflist",
@@ -202,6 +248,30 @@ fn odd_files_are_told_as_the_runtime_takes_them() {
             "README other-extension",
         ]
     );
+}
+
+/// The directory as the runtime sees it: in its order, what is in effect, what is passed over and why.
+#[test]
+fn each_file_says_what_the_runtime_does_with_it() {
+    let network = |name: &str, kind: &str| format!("{{\"name\":\"{name}\",\"cniVersion\":\"1.0.0\",\"plugins\":[{{\"type\":\"{kind}\"}}]}}");
+    let tree = |name: &str| {
+        Tree::new(name)
+            .write("/opt/cni/bin/.keep", "")
+            .write("/etc/cni/net.d/05-gone.conflist", &network("gone", "calico"))
+            .write("/etc/cni/net.d/10-mine.conflist", &network("mine", "bridge"))
+            .write("/etc/cni/net.d/20-late.conf", "{")
+            .write("/etc/cni/net.d/README", "")
+            .write("/opt/cni/bin/bridge", "")
+    };
+    let standings = |tree: &Tree| -> Vec<String> {
+        fs::set_permissions(tree.0.join("opt/cni/bin/bridge"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        tree.cni()["files"].as_array().unwrap().iter().map(|file| file["standing"].as_str().unwrap().to_owned()).collect()
+    };
+    let not_looked_at = "not looked at: no .conf, .conflist or .json";
+    let containerd = tree("standing-containerd");
+    assert_eq!(standings(&containerd), ["in effect", "ignored", "invalid: not JSON: EOF while parsing an object", not_looked_at]);
+    let crio = tree("standing-crio").kubelet("unix:///var/run/crio/crio.sock");
+    assert_eq!(standings(&crio), ["skipped, its plugin is missing", "in effect", "skipped: not JSON: EOF while parsing an object", not_looked_at]);
 }
 
 fn told(state: &Value) -> String {

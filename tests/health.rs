@@ -277,7 +277,7 @@ fn a_black_hole_has_an_end() {
 #[test]
 fn who_holds_the_kubelets_port_is_named() {
     let holder = Command::new("python3")
-        .args(["-c", "import socket\ns = socket.create_server(('127.0.0.1', 0))\nprint(s.getsockname()[1], flush=True)\ninput()"])
+        .args(["-c", "import socket, sys\ns = socket.create_server(('127.0.0.1', 0))\nprint(s.getsockname()[1], flush=True)\nsys.stdin.read()"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn();
@@ -291,7 +291,7 @@ fn who_holds_the_kubelets_port_is_named() {
     let found = listener.holder.known().unwrap();
     assert_eq!(found.pid, holder.id());
     assert!(found.command.starts_with("python3"), "{found:?}");
-    let told = checks::kubelet_port_in_use::CHECK;
+    let told = &checks::kubelet_port_in_use::CHECK;
     let findings = (told.examine)(&facts, &Config::default()).unwrap();
     assert_eq!(findings.len(), 1);
     assert!(findings[0].summary.contains(&format!("{} (pid {}) holds the kubelet's port {port}", found.command, found.pid)), "{findings:?}");

@@ -413,7 +413,7 @@ fn a_snapshot_is_rendered_once_however_often_it_is_asked_for() {
     for form in [Snapshot::metrics, Snapshot::json, Snapshot::facts_json, Snapshot::text, Snapshot::page] {
         assert_eq!(form(&snapshot).as_ptr(), form(&snapshot).as_ptr());
     }
-    assert_eq!(snapshot.metrics(), publish::metrics::render(&snapshot.report, &snapshot.facts));
+    assert_eq!(snapshot.metrics(), publish::metrics::render(&snapshot.report, &snapshot.facts, false));
 }
 
 #[tokio::test]

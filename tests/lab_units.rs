@@ -132,6 +132,34 @@ fn kill_pid_1(lab: &Lab, signal: &str) -> Instant {
     before
 }
 
+/// What this systemd knows of states is judged, each of them: `tests/unit_states.rs`.
+#[test]
+fn every_state_is_known() {
+    on_each("states", |lab, _| {
+        for state in states(&lab.sh("systemctl --no-pager --state=help")) {
+            assert!(include_str!("data/unit-states.txt").contains(&format!("{state} ")), "{state} is not in tests/data/unit-states.txt");
+        }
+    });
+}
+
+/// The states of the sections of `systemctl --state=help` that concern services, as the golden begins its lines with them.
+fn states(help: &str) -> Vec<String> {
+    let mut states = Vec::new();
+    let mut of = None;
+    for line in help.lines() {
+        match line {
+            "Available unit load states:" => of = Some("LoadState="),
+            "Available unit active states:" => of = Some("ActiveState="),
+            "Available unit file states:" => of = Some("UnitFileState="),
+            "Available service unit substates:" => of = Some("SubState="),
+            "" => of = None,
+            state => states.extend(of.map(|property| format!("{property}{}", state.trim()))),
+        }
+    }
+    assert!(states.len() > 40, "{help}");
+    states
+}
+
 /// Signals carry what they change: a unit that is followed by signals alone is as a look sees it, in every state.
 #[test]
 fn signals_tell_what_a_look_tells() {

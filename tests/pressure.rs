@@ -348,6 +348,63 @@ fn the_node_s_network_is_not_that_of_our_network_namespace() {
     assert!(seen("nested", "file_handles")["known"]["most"].as_u64().unwrap() > 0, "what is the whole machine's is known from anywhere");
 }
 
+/// Who fills the disk, on real file systems: what is mounted in between is not counted, and the names are those of pods.
+#[test]
+fn the_usual_places_are_measured_and_no_mount_is_crossed() {
+    if !is_root() {
+        return;
+    }
+    let root = tree("places", "");
+    let uid = "0330b2c1-a15b-4f86-9d0f-6d9a3c1f2b10";
+    let volume = format!("/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~empty-dir/data");
+    boot(
+        &root,
+        &format!(
+            "cp /var/lib/kubelet/config.yaml /out/
+            mount -t tmpfs -o size=35m disk /var; mkdir -p /var/lib/kubelet /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/7/fs /var/log/journal
+            cp /out/config.yaml /var/lib/kubelet/; mkdir -p /var/log/pods/shop_web-0_{uid}/app {volume}/cache {volume}/mounted /mnt
+            head -c 9000000 /dev/zero > /var/log/pods/shop_web-0_{uid}/app/0.log
+            head -c 7000000 /dev/zero > {volume}/cache/file; for i in $(seq 100); do : > {volume}/$i; done; ln -s / {volume}/cache/link
+            mount -t tmpfs -o size=20m other {volume}/mounted; head -c 19000000 /dev/zero > {volume}/mounted/big
+            head -c 5000000 /dev/zero > /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/7/fs/written; head -c 3000000 /dev/zero > /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/image
+            id=$(printf 8a1f%.0s 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16); mkdir -p /run/containerd/$id/rootfs /work /var/log/containers /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/7/work
+            ln -s /nowhere /var/log/containers/web-0_shop_app-$id.log
+            o=/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/7; mount -t overlay overlay -o lowerdir=/mnt,upperdir=$o/fs,workdir=$o/work /run/containerd/$id/rootfs
+            head -c 8000000 /dev/zero > /var/log/journal/system.journal
+            /nodetriage observe --node-name node1 > /out/facts.json; look all
+            NODETRIAGE_PRESSURE_PLACES=none /nodetriage observe --node-name node1 > /out/none.json"
+        ),
+    );
+    let written = |name: &str| serde_json::from_slice::<Value>(&fs::read(root.join(format!("out/{name}.json"))).unwrap()).unwrap();
+    let places = |facts: Value| facts["pressure"]["known"]["places"].as_array().cloned().unwrap_or_default();
+    assert_eq!(places(written("none")), [Value::Null; 0]);
+    let seen: Vec<_> = places(written("facts"))
+        .iter()
+        .map(|place| (place["kind"].as_str().unwrap().to_owned(), place["pod"].clone(), place["name"].clone(), place["bytes"].as_u64().unwrap() / 1_000_000))
+        .collect();
+    let expected = [
+        ("logs", json!("shop/web-0"), Value::Null, 9),
+        ("journal", Value::Null, Value::Null, 8),
+        ("empty-dir", json!("shop/web-0"), json!("data"), 7),
+        ("writable-layer", json!("shop/web-0"), json!("app"), 5),
+        ("images", Value::Null, Value::Null, 3),
+    ];
+    for (kind, pod, name, megabytes) in expected {
+        assert!(seen.contains(&(kind.to_owned(), pod, name, megabytes)), "{kind}: {seen:#?}");
+    }
+    let report = written("all");
+    let finding = report["findings"].as_array().unwrap().iter().find(|finding| finding["code"] == "disk-pressure").unwrap_or_else(|| panic!("{report:#}"));
+    let evidence = finding["evidence"].as_array().unwrap().iter().map(|e| format!("{} {}", e["source"].as_str().unwrap(), e["saw"].as_str().unwrap()));
+    let evidence: Vec<_> = evidence.collect();
+    for told in [
+        format!("/var/log/pods/shop_web-0_{uid} 8.6 MiB: logs of shop/web-0"),
+        "/var/log/journal 7.6 MiB: the journal's files".to_owned(),
+        format!("{volume} 6.7 MiB: emptyDir data of shop/web-0"),
+    ] {
+        assert!(evidence.contains(&told), "{told} is not in {evidence:#?}");
+    }
+}
+
 /// A FUSE file system whose server never answers. It answers with an error when dropped.
 struct Hung {
     at: PathBuf,

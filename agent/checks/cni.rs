@@ -28,25 +28,8 @@ pub(super) fn listing(cni: &Cni, mut finding: Finding) -> Finding {
 
 fn describe(cni: &Cni, file: &ConfFile) -> String {
     match &file.state {
-        ConfState::Network(network) => format!("{}: {}", standing(cni, file, network), identity(network)),
-        ConfState::Invalid(fault) if cni.runtime.skips_bad_files() => format!("skipped: {}", fault.message),
-        ConfState::Invalid(fault) => format!("invalid: {}", fault.message),
-        ConfState::OtherExtension => "not looked at: no .conf, .conflist or .json".to_owned(),
-        ConfState::Unreadable(blind) => blind.reason.clone(),
-    }
-}
-
-fn standing(cni: &Cni, file: &ConfFile, network: &Network) -> &'static str {
-    if cni.in_effect().is_some_and(|(effective, _)| effective.name == file.name) {
-        "in effect"
-    } else if cni.runtime.skips_bad_files() && network.has_unknown_version() {
-        "skipped, its cniVersion is unknown"
-    } else if cni.runtime.skips_bad_files() && !cni.is_usable(network) {
-        "skipped, its plugin is missing"
-    } else if !cni.runtime.skips_bad_files() && cni.max_conf_num.value != 1 && cni.loads().any(|loaded| loaded.name == file.name) {
-        "a further interface"
-    } else {
-        "ignored"
+        ConfState::Network(network) => format!("{}: {}", cni.standing(file), identity(network)),
+        _ => cni.standing(file),
     }
 }
 

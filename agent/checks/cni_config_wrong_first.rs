@@ -22,7 +22,11 @@ pub static CHECK: Check = Check {
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let Some(cni) = judged(facts)? else { return Ok(Vec::new()) };
     let Some((effective, network)) = cni.in_effect() else { return Ok(Vec::new()) };
-    let Some((wanted, owner)) = rightful(cni, network) else { return Ok(Vec::new()) };
+    let Some((wanted, owner)) = rightful(cni, network) else {
+        // Which plugin is at work here decides it, and could not be seen: with a rival in the directory nothing is sure.
+        let rivals = cni.networks().filter(|(_, other)| other.provider != network.provider && !other.is_leftover()).count();
+        return cni.unseen.first().filter(|_| rivals > 0).map_or(Ok(Vec::new()), |blind| Err(blind.clone()));
+    };
     let (path, ours) = (cni.path_of(effective), format!("{} of {}", wanted.name, owner.provider));
     let why = if let Some(named) = &cni.default_network {
         format!("cni_default_network ({}) names {}, not {ours}", named.source, identity(network))

@@ -220,6 +220,44 @@ mod tests {
         }
     }
 
+    /// The least of each hour until then, as the history keeps it.
+    fn hours(minutes: &[u64]) -> Vec<(f64, f64)> {
+        let points = points(minutes);
+        points.chunks(12).map(|hour| (hour[hour.len() - 1].0, hour.iter().map(|point| point.1).fold(f64::MAX, f64::min))).collect()
+    }
+
+    /// As [`told`], with the days before in mind, or not; a look every ten minutes.
+    fn told_with_days(minutes: &[u64], limit: u64, remembers: bool) -> Vec<usize> {
+        let looks = (120..=minutes.len()).step_by(10).filter(|&now| {
+            let Some(left) = minutes[now - 1].checked_sub(limit) else { return false };
+            let is_told = fit(&points(&minutes[now - 120..now]), left, HORIZON).is_some();
+            is_told && !(remembers && has_come_back(&hours(&minutes[..now]), minutes[now - 1], limit))
+        });
+        looks.collect()
+    }
+
+    /// 7200 samples of five days: files that are removed at midnight, and on the fourth day are not.
+    #[test]
+    fn what_is_removed_every_day_is_no_alarm_once_it_was_seen_and_is_one_when_nobody_removes_it() {
+        const DAY: usize = 1440;
+        let series = recorded(include_str!("../../tests/data/pressure/days.txt"));
+        assert_eq!(series.len(), 5 * DAY);
+        // Just below the lowest of the first four days: the rate of any evening leads there.
+        let below = series[..4 * DAY].iter().min().unwrap() - 3_000_000;
+        let forgetful = told_with_days(&series[..4 * DAY], below, false);
+        assert!((0..4).all(|day| forgetful.iter().any(|minute| minute / DAY == day)), "each evening looks like the end: {forgetful:?}");
+        let told = told_with_days(&series[..4 * DAY], below, true);
+        assert!(told.iter().all(|minute| *minute < DAY), "told once, on the first evening: {told:?}");
+
+        let limit = 140_000_000;
+        let crossed = series.iter().position(|available| *available < limit).unwrap();
+        let told = told_with_days(&series[..crossed], limit, true);
+        let first = told.iter().find(|minute| **minute > 4 * DAY).expect("it is told when it goes deeper");
+        assert!(crossed - first > 120, "told at minute {first}, crossed at {crossed}");
+        let keeps_on = told.iter().filter(|minute| *minute >= first).count();
+        assert!(keeps_on * 10 > (crossed - first) * 8 / 10, "and stays told: {keeps_on} looks of {}", (crossed - first) / 10);
+    }
+
     #[test]
     fn a_fill_that_begins_after_a_quiet_time_is_told_within_the_half_hour() {
         let series: Vec<u64> = (0..240_u64).map(|minute| 1_000_000 - minute.saturating_sub(180) * 1000).collect();

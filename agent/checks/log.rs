@@ -2,11 +2,17 @@
 
 use crate::facts::journal::{LogLine, SignalSeen};
 use crate::facts::{Blind, Facts, Timestamp};
-use crate::finding::Finding;
+use crate::finding::{Finding, LogSource};
 
 /// What was counted for the check of that code.
 pub(super) fn seen<'a>(facts: &'a Facts, code: &str) -> Result<Option<&'a SignalSeen>, Blind> {
-    Ok(facts.journal.ok()?.signals.get(code))
+    let journal = facts.journal.ok()?;
+    // The kernel's lines are seen without the journal, the units' are not.
+    let is_kernel = || super::get(code).is_some_and(|check| check.signals.iter().all(|signal| signal.from == LogSource::Kernel));
+    match &journal.unseen {
+        Some(blind) if !is_kernel() => Err(blind.clone()),
+        _ => Ok(journal.signals.get(code)),
+    }
 }
 
 /// How many seconds ago that was: by the node's clock, or on the disk of a dead node by its last line.

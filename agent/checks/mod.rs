@@ -31,11 +31,13 @@ pub mod certificate_wrong_user;
 pub mod cgroup_driver_mismatch;
 pub mod cgroup_v1_refused;
 mod cni;
+pub mod cni_addresses_exhausted;
 pub mod cni_config_ambiguous;
 pub mod cni_config_invalid;
 pub mod cni_config_invalid_shadowed;
 pub mod cni_config_missing;
 pub mod cni_config_wrong_first;
+pub mod cni_network_policy_unsupported;
 pub mod cni_plugin_missing;
 pub mod cni_runtime_file_missing;
 mod conntrack;
@@ -112,6 +114,7 @@ pub mod oom_kill;
 pub mod oom_kill_system;
 pub mod pid_pressure;
 pub mod pid_pressure_soft;
+pub mod pod_cidr_overlap;
 mod pressure;
 pub mod pressure_lifting;
 pub mod resolv_conf_missing;
@@ -209,6 +212,9 @@ pub const ALL: &[&Check] = &[
     &cni_config_ambiguous::CHECK,
     &cni_plugin_missing::CHECK,
     &cni_runtime_file_missing::CHECK,
+    &cni_addresses_exhausted::CHECK,
+    &pod_cidr_overlap::CHECK,
+    &cni_network_policy_unsupported::CHECK,
     &filesystem_read_only::CHECK,
     &memory_pressure::CHECK,
     &disk_pressure::CHECK,

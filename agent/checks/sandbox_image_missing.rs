@@ -27,6 +27,11 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let Some(seen) = log::seen(facts, CHECK.code)?.filter(|seen| log::age(facts, seen.last) <= REPEATS_SECONDS) else { return Ok(Vec::new()) };
     let Some(line) = seen.samples.last() else { return Ok(Vec::new()) };
     let image = log::image(&line.message).unwrap_or("the sandbox image");
+    // The runtime has it by now.
+    let told = facts.runtime.known().and_then(|runtime| runtime.answer()?.sandbox_image.as_ref());
+    if told.is_some_and(|told| told.present && told.name == image) {
+        return Ok(Vec::new());
+    }
     let reason = log::pull_failure(&line.message);
     let finding =
         Finding::new(Component::Runtime, image, format!("no pod can start: the sandbox image {image} is not on the node and cannot be pulled{reason}"));

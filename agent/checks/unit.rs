@@ -238,6 +238,7 @@ pub(super) fn ending(unit: &Unit, ending: &Ending) -> String {
         "resources" => "systemd lacked a resource to start it (resources)",
         "protocol" => "it did not say that it is ready (protocol)",
         "core-dump" => "core dumped",
+        "exec-condition" => "its ExecCondition= was not met (exec-condition)",
         "" | "success" | "exit-code" | "signal" => "",
         other => other,
     };
@@ -250,28 +251,60 @@ pub(super) fn ending(unit: &Unit, ending: &Ending) -> String {
     }
 }
 
-/// With systemd's names (systemd.exec(5), "Process Exit Codes"): above 200 the program was not even started.
+/// systemd's names of exit codes (systemd.exec(5), "Process Exit Codes"): with one of these the program was not even started.
+const NOT_STARTED: [(i32, &str); 43] = [
+    (200, "CHDIR"),
+    (201, "NICE"),
+    (202, "FDS"),
+    (203, "EXEC"),
+    (204, "MEMORY"),
+    (205, "LIMITS"),
+    (206, "OOM_ADJUST"),
+    (207, "SIGNAL_MASK"),
+    (208, "STDIN"),
+    (209, "STDOUT"),
+    (210, "CHROOT"),
+    (211, "IOPRIO"),
+    (212, "TIMERSLACK"),
+    (213, "SECUREBITS"),
+    (214, "SETSCHEDULER"),
+    (215, "CPUAFFINITY"),
+    (216, "GROUP"),
+    (217, "USER"),
+    (218, "CAPABILITIES"),
+    (219, "CGROUP"),
+    (220, "SETSID"),
+    (221, "CONFIRM"),
+    (222, "STDERR"),
+    (224, "PAM"),
+    (225, "NETWORK"),
+    (226, "NAMESPACE"),
+    (227, "NO_NEW_PRIVILEGES"),
+    (228, "SECCOMP"),
+    (229, "SELINUX_CONTEXT"),
+    (230, "PERSONALITY"),
+    (231, "APPARMOR_PROFILE"),
+    (232, "ADDRESS_FAMILIES"),
+    (233, "RUNTIME_DIRECTORY"),
+    (235, "CHOWN"),
+    (236, "SMACK_PROCESS_LABEL"),
+    (237, "KEYRING"),
+    (238, "STATE_DIRECTORY"),
+    (239, "CACHE_DIRECTORY"),
+    (240, "LOGS_DIRECTORY"),
+    (241, "CONFIGURATION_DIRECTORY"),
+    (242, "NUMA_POLICY"),
+    (243, "CREDENTIALS"),
+    (245, "BPF"),
+];
+
 fn exit_code(unit: &Unit, status: i32) -> String {
-    let name = match status {
-        200 => "CHDIR",
-        203 => "EXEC",
-        209 => "STDOUT",
-        216 => "GROUP",
-        217 => "USER",
-        218 => "CAPABILITIES",
-        219 => "CGROUP",
-        222 => "STDERR",
-        226 => "NAMESPACE",
-        228 => "SECCOMP",
-        233 => "RUNTIME_DIRECTORY",
-        238 => "STATE_DIRECTORY",
-        243 => "CREDENTIALS",
-        255 => return "exit code 255, as after a fatal log line".to_owned(),
-        _ => return format!("exit code {status}"),
-    };
-    match unit.exec_start.first() {
-        Some(program) if status == 203 => format!("exit code 203/EXEC: {program} cannot be executed"),
-        _ => format!("exit code {status}/{name}"),
+    let name = NOT_STARTED.iter().find(|(code, _)| *code == status).map(|(_, name)| name);
+    match (name, unit.exec_start.first()) {
+        (Some(_), Some(program)) if status == 203 => format!("exit code 203/EXEC: {program} cannot be executed"),
+        (Some(name), _) => format!("exit code {status}/{name}"),
+        (None, _) if status == 255 => "exit code 255, as after a fatal log line".to_owned(),
+        (None, _) => format!("exit code {status}"),
     }
 }
 

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,53 @@ pub struct Cni {
     /// What the loadable networks' plugins need besides their binaries.
     #[serde(default)]
     pub runtime_files: Vec<RuntimeFile>,
+    /// The addresses that host-local gives out for the loadable networks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<AddressPool>,
+    /// The node's own routes, but the default ones and those of pods' interfaces; where there are pools to compare with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+    /// The log directory of a pod that enforces NetworkPolicy beside a network plugin that does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_engine: Option<String>,
+    /// Where a mark, a file or an address could be and may not be looked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<Blind>,
+}
+
+/// What host-local keeps for one network (`plugins/ipam/host-local`): a file for each address given out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressPool {
+    /// The configuration file's name.
+    pub file: String,
+    /// The directory of the allocations: `/var/lib/cni/networks/cbr0`.
+    pub directory: String,
+    /// Every pod gets one address of each set.
+    pub sets: Vec<RangeSet>,
+    /// Allocations whose sandbox the runtime does not have; absent where that was not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orphaned: Option<u64>,
+}
+
+/// A row of the kernel's routing table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    pub first: IpAddr,
+    pub last: IpAddr,
+    /// The prefix's length.
+    pub length: u8,
+    pub interface: String,
+}
+
+/// Ranges of which any may serve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeSet {
+    /// First and last address of each.
+    pub ranges: Vec<(IpAddr, IpAddr)>,
+    /// Addresses that pods can get; without the gateways.
+    pub size: u64,
+    /// Those given out.
+    pub used: u64,
 }
 
 fn one_file() -> Sourced<u64> {
@@ -72,6 +120,9 @@ impl Runtime {
 pub struct ConfFile {
     /// The file's name, without the directory; bytes that are no UTF-8 are replaced.
     pub name: String,
+    /// What the runtime does with it and why, in words: [`Cni::standing`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub standing: String,
     pub state: ConfState,
 }
 
@@ -225,6 +276,34 @@ impl Cni {
         self.networks().find(|(file, _)| file.name == first.name)
     }
 
+    /// What the runtime does with a file, and why.
+    #[must_use]
+    pub fn standing(&self, file: &ConfFile) -> String {
+        let skips = self.runtime.skips_bad_files();
+        match &file.state {
+            ConfState::Network(network) => self.network_standing(file, network).to_owned(),
+            ConfState::Invalid(fault) if skips => format!("skipped: {}", fault.message),
+            ConfState::Invalid(fault) => format!("invalid: {}", fault.message),
+            ConfState::OtherExtension => "not looked at: no .conf, .conflist or .json".to_owned(),
+            ConfState::Unreadable(blind) => blind.reason.clone(),
+        }
+    }
+
+    fn network_standing(&self, file: &ConfFile, network: &Network) -> &'static str {
+        let skips = self.runtime.skips_bad_files();
+        if self.in_effect().is_some_and(|(effective, _)| effective.name == file.name) {
+            "in effect"
+        } else if skips && network.has_unknown_version() {
+            "skipped, its cniVersion is unknown"
+        } else if skips && !self.is_usable(network) {
+            "skipped, its plugin is missing"
+        } else if !skips && self.max_conf_num.value != 1 && self.loads().any(|loaded| loaded.name == file.name) {
+            "a further interface"
+        } else {
+            "ignored"
+        }
+    }
+
     /// As ocicni's `ValidateNetworkList`: each plugin is there and takes this version. Address managers are not looked at.
     #[must_use]
     pub fn is_usable(&self, network: &Network) -> bool {
@@ -247,6 +326,6 @@ impl Cni {
             Binary::Unreadable(blind) => Some(blind),
             _ => None,
         });
-        files.chain(binaries).collect()
+        files.chain(binaries).chain(&self.unseen).collect()
     }
 }

@@ -14,6 +14,12 @@ pub struct Journal {
     /// Files that could not be read, with the reason.
     #[serde(default)]
     pub unreadable: Vec<Blind>,
+    /// What was read because the journal cannot be: `/dev/kmsg`, syslog's files.
+    #[serde(default)]
+    pub instead: Vec<String>,
+    /// Why the units' lines are not seen, where only others are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<Blind>,
     /// When the newest line that was taken in was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,

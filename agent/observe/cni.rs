@@ -1,5 +1,8 @@
 //! The CNI configuration directory, read as the runtime reads it.
 
+mod host_local;
+mod routes;
+
 use std::collections::BTreeMap;
 
 use nix::fcntl::{AtFlags, OFlag};
@@ -7,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::host::{Host, ReadError};
 use super::runtime::{self, Runtime};
-use crate::facts::cni::{Binary, ConfFile, ConfState, Mark, Network, Plugin, RuntimeFile};
+use crate::facts::cni::{AddressPool, Binary, ConfFile, ConfState, Mark, Network, Plugin, RuntimeFile};
 use crate::facts::kubelet::Fault;
 use crate::facts::{Blind, Cni, Kubelet, Observed, Sourced, Units};
 
@@ -49,11 +52,11 @@ pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) 
     let listed = host.list(&conf_dir.value)?;
     let conf_dir_exists = listed.is_some();
     let mut files = Vec::new();
-    let mut runtime_files = Vec::new();
+    let mut found = Found::default();
     let rules = if generation == Some(1) { Rules::Libcni11 } else { Rules::Libcni13 };
     for name in listed.unwrap_or_default() {
-        if let Some(state) = conf_state(host, rules, &conf_dir.value, &name, &mut runtime_files) {
-            files.push(ConfFile { name, state });
+        if let Some(state) = conf_state(host, rules, &conf_dir.value, &name, &mut found) {
+            files.push(ConfFile { name, standing: String::new(), state });
         }
     }
     let networks = || files.iter().filter_map(network);
@@ -63,8 +66,16 @@ pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) 
     for kind in kinds {
         binaries.entry(kind.to_owned()).or_insert_with(|| binary(host, &bin_dirs, kind));
     }
-    runtime_files.dedup();
-    Ok(Cni {
+    found.runtime_files.dedup();
+    let pods = host.list(POD_LOGS).unwrap_or_else(|blind| {
+        found.unseen.push(blind);
+        None
+    });
+    let pods = pods.unwrap_or_default();
+    let installed = installed(host, &pods, &mut found.unseen);
+    found.unseen.dedup();
+    let routes = if found.pools.is_empty() { Vec::new() } else { routes::observe(host, &found.bridges) };
+    let mut cni = Cni {
         runtime: kind,
         conf_dir,
         bin_dirs,
@@ -74,9 +85,28 @@ pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) 
         conf_dir_exists,
         files,
         binaries,
-        installed: installed(host),
-        runtime_files,
-    })
+        installed,
+        runtime_files: found.runtime_files,
+        pools: found.pools,
+        routes,
+        policy_engine: pods.iter().find(|dir| is_of(dir, "kube-network-policies-")).map(|dir| format!("{POD_LOGS}/{dir}")),
+        unseen: found.unseen,
+    };
+    let standings: Vec<String> = cni.files.iter().map(|file| cni.standing(file)).collect();
+    for (file, standing) in cni.files.iter_mut().zip(standings) {
+        file.standing = standing;
+    }
+    Ok(cni)
+}
+
+/// What the files lead to.
+#[derive(Default)]
+struct Found {
+    runtime_files: Vec<RuntimeFile>,
+    pools: Vec<AddressPool>,
+    /// The bridges that the plugins make.
+    bridges: Vec<String>,
+    unseen: Vec<Blind>,
 }
 
 fn network(file: &ConfFile) -> Option<&Network> {
@@ -87,7 +117,7 @@ fn network(file: &ConfFile) -> Option<&Network> {
 }
 
 /// `None` for a directory, which libcni passes over (`ConfFiles`); a symlink to one is taken for a file.
-fn conf_state(host: &Host, rules: Rules, dir: &str, name: &str, needs: &mut Vec<RuntimeFile>) -> Option<ConfState> {
+fn conf_state(host: &Host, rules: Rules, dir: &str, name: &str, found: &mut Found) -> Option<ConfState> {
     let path = format!("{}/{name}", dir.trim_end_matches('/'));
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     if !matches!(extension, "conf" | "conflist" | "json") {
@@ -101,7 +131,12 @@ fn conf_state(host: &Host, rules: Rules, dir: &str, name: &str, needs: &mut Vec<
             let dir = |name: &str| format!("{}/{name}", dir.trim_end_matches('/'));
             match parse(&bytes, extension == "conflist", rules, |network| drop_in_plugins(host, &dir(network))) {
                 Ok((network, value)) => {
-                    needs.extend(runtime_files(host, &network, &value));
+                    runtime_files(host, &network, &value, found);
+                    found.bridges.extend(plugins(&value).iter().filter_map(|plugin| Some(plugin.get("bridge")?.as_str()?.to_owned())));
+                    match host_local::pool(host, name, &network, &value) {
+                        Ok(pool) => found.pools.extend(pool),
+                        Err(blind) => found.unseen.push(blind),
+                    }
                     ConfState::Network(network)
                 }
                 Err(Refusal::Fault(fault)) => ConfState::Invalid(fault),
@@ -336,11 +371,15 @@ fn provider(name: &str, plugins: &[Plugin]) -> String {
     .to_owned()
 }
 
+/// The plugins as they are written, in a list or alone.
+fn plugins(value: &Value) -> &[Value] {
+    value.get("plugins").and_then(Value::as_array).map_or_else(|| std::slice::from_ref(value), Vec::as_slice)
+}
+
 /// What the network's plugin opens before it can do anything. On a disk that does not run, /run says nothing.
-fn runtime_files(host: &Host, network: &Network, value: &Value) -> Vec<RuntimeFile> {
-    let plugins = value.get("plugins").and_then(Value::as_array).map_or_else(|| std::slice::from_ref(value), Vec::as_slice);
+fn runtime_files(host: &Host, network: &Network, value: &Value, found: &mut Found) {
     let text = |of: &Value, keys: &[&str]| keys.iter().try_fold(of, |value, key| value.get(key)).and_then(Value::as_str).map(str::to_owned);
-    let paths = plugins.iter().filter_map(|plugin| match plugin.get("type")?.as_str()? {
+    let paths = plugins(value).iter().filter_map(|plugin| match plugin.get("type")?.as_str()? {
         "flannel" => Some(text(plugin, &["subnetFile"]).unwrap_or_else(|| "/run/flannel/subnet.env".to_owned())),
         "calico" => text(plugin, &["kubernetes", "kubeconfig"]),
         "cilium-cni" => Some("/run/cilium/cilium.sock".to_owned()),
@@ -348,8 +387,12 @@ fn runtime_files(host: &Host, network: &Network, value: &Value) -> Vec<RuntimeFi
         _ => None,
     });
     let told = |path: &String| path.starts_with('/') && (host.is_live() || !["/run/", "/var/run/"].iter().any(|run| path.starts_with(run)));
-    let exists = |path: String| Some(RuntimeFile { provider: network.provider.clone(), exists: host.exists(&path).ok()?, path });
-    paths.filter(told).filter_map(exists).collect()
+    for path in paths.filter(told) {
+        match host.exists(&path) {
+            Ok(exists) => found.runtime_files.push(RuntimeFile { provider: network.provider.clone(), exists, path }),
+            Err(blind) => found.unseen.push(blind),
+        }
+    }
 }
 
 /// As libcni's `FindInPath`: the first regular file of that name.
@@ -381,13 +424,17 @@ fn binary(host: &Host, dirs: &[Sourced<String>], kind: &str) -> Binary {
 }
 
 /// By what they keep on the node, and by their pods' log directories.
-fn installed(host: &Host) -> BTreeMap<String, Mark> {
-    let pods = host.list(POD_LOGS).ok().flatten().unwrap_or_default();
+fn installed(host: &Host, pods: &[String], unseen: &mut Vec<Blind>) -> BTreeMap<String, Mark> {
     let mut installed: BTreeMap<String, Mark> = BTreeMap::new();
     for provider in PROVIDERS {
-        let path = provider.mark.filter(|mark| host.exists(mark).unwrap_or(false)).map(str::to_owned);
-        let of_daemon_set = |pod: &&str| pod.starts_with(provider.pod) && !pod.starts_with("cilium-operator") && !pod.starts_with("cilium-envoy");
-        let pod = pods.iter().find(|dir| dir.split('_').nth(1).as_ref().is_some_and(of_daemon_set));
+        let mut is_there = |mark: &&str| {
+            host.exists(mark).unwrap_or_else(|blind| {
+                unseen.push(blind);
+                false
+            })
+        };
+        let path = provider.mark.filter(&mut is_there).map(str::to_owned);
+        let pod = pods.iter().find(|dir| is_of(dir, provider.pod) && !is_of(dir, "cilium-operator") && !is_of(dir, "cilium-envoy"));
         if path.is_some() || pod.is_some() {
             let mark = installed.entry(provider.name.to_owned()).or_default();
             mark.path = path.or(mark.path.take());
@@ -395,6 +442,11 @@ fn installed(host: &Host) -> BTreeMap<String, Mark> {
         }
     }
     installed
+}
+
+/// Whether a pod's log directory, `NAMESPACE_NAME_UID`, is that of a DaemonSet's pod.
+fn is_of(dir: &str, daemon_set: &str) -> bool {
+    dir.split('_').nth(1).is_some_and(|pod| pod.starts_with(daemon_set))
 }
 
 #[cfg(test)]

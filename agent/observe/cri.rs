@@ -371,3 +371,58 @@ struct Image {
     #[prost(string, tag = "1")]
     id: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
+
+    /// What is made of a peer that does this with its first connection.
+    async fn asked(name: &str, peer: impl FnOnce(std::os::unix::net::UnixStream) + Send + 'static) -> Reply {
+        let root: PathBuf = std::env::temp_dir().join(format!("nodetriage-cri-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&root);
+        std::fs::create_dir_all(root.join("run")).unwrap();
+        // An absolute link leads where it leads on the node.
+        std::os::unix::fs::symlink("/run", root.join("link")).unwrap();
+        let listener = UnixListener::bind(root.join("run/c.sock")).unwrap();
+        std::thread::spawn(move || peer(listener.accept().unwrap().0));
+        let reply = ask(&Host::open(&root).unwrap(), "/link/c.sock", None).await;
+        std::fs::remove_dir_all(&root).unwrap();
+        reply
+    }
+
+    #[tokio::test]
+    async fn whatever_listens_there_the_answer_is_bounded_and_named() {
+        let garbage = asked("garbage", |mut stream| _ = stream.write_all(&[b'x'; 4096])).await;
+        assert!(matches!(garbage, Reply::Failed { .. }), "{garbage:?}");
+        let closed = asked("closed", drop).await;
+        assert!(matches!(closed, Reply::Failed { .. }), "{closed:?}");
+        let endless = asked("endless", |mut stream| {
+            // SETTINGS, then frames of an unknown type for ever.
+            let _ = stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
+            let mut frame = vec![0, 0x40, 0, 0xf0, 0, 0, 0, 0, 0];
+            frame.resize(9 + 0x4000, 0);
+            while stream.write_all(&frame).is_ok() {}
+        })
+        .await;
+        assert!(matches!(endless, Reply::NoAnswer { .. } | Reply::Failed { .. }), "{endless:?}");
+        let silent = asked("silent", |mut stream| _ = stream.read_to_end(&mut Vec::new())).await;
+        assert!(matches!(silent, Reply::NoAnswer { .. }), "{silent:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_and_what_is_no_socket_are_told_apart() {
+        let root = std::env::temp_dir().join(format!("nodetriage-cri-{}-none", std::process::id()));
+        let _ = std::fs::remove_dir_all(&root);
+        std::fs::create_dir_all(&root).unwrap();
+        std::fs::write(root.join("file"), "").unwrap();
+        drop(UnixListener::bind(root.join("left")).unwrap());
+        let host = Host::open(&root).unwrap();
+        assert_eq!(ask(&host, "/none", None).await, Reply::NoSocket);
+        assert_eq!(ask(&host, "/file", None).await, Reply::NotASocket);
+        assert_eq!(ask(&host, "/left", None).await, Reply::Refused);
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+}

@@ -1,11 +1,12 @@
-//! Wakes when something changes in the directories that the facts were read from.
+//! Wakes when something changes in the directories that the facts were read from, or in what swap is on.
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use nix::fcntl::OFlag;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::host::Host;
@@ -120,6 +121,28 @@ pub async fn changed(watch: Option<&FilesWatch>) {
     match watch {
         Some(watch) => watch.changed().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Wakes when swap is switched on or off: the kernel tells whoever polls `/proc/swaps` (mm/swapfile.c `swaps_poll`: POLLPRI).
+#[derive(Debug)]
+pub struct SwapsWatch(AsyncFd<OwnedFd>);
+
+impl SwapsWatch {
+    /// # Errors
+    /// If there is no such file, or it cannot be polled.
+    pub fn new(host: &Host) -> io::Result<Self> {
+        let swaps = host.open_at("/proc/swaps", OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
+        #[expect(deprecated, reason = "its successor is unsafe; an `OwnedFd` stays open for as long as it lives, which is what that asks for")]
+        AsyncFd::with_interest(swaps, Interest::PRIORITY).map(Self)
+    }
+
+    /// Returns once swap has changed since this was made, or was asked last.
+    pub async fn changed(&self) {
+        match self.0.ready(Interest::PRIORITY).await {
+            Ok(mut ready) => ready.clear_ready(),
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 

@@ -8,20 +8,28 @@ use std::collections::BTreeMap;
 use prometheus::{GaugeVec, IntCounter, Opts, Registry, TextEncoder};
 
 use crate::diagnose::{Report, Verdict};
+use crate::facts::certificates::{Certificate, Place};
 use crate::facts::{Domain, Facts};
 use crate::finding::Severity;
 
 /// The content type of what [`render`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The exposition of a report and of the facts it was made of.
+/// Certificates told under x509-certificate-exporter's names at most, whatever the bundles hold.
+const MOST_X509: usize = 500;
+
+/// The exposition of a report and of the facts it was made of; with certificates under x509-certificate-exporter's names as well
+/// if `x509_names`.
 #[must_use]
-pub fn render(report: &Report, facts: &Facts) -> String {
+pub fn render(report: &Report, facts: &Facts, x509_names: bool) -> String {
     let registry = Registry::new();
     agent(&registry);
     findings(&registry, report);
     observations(&registry, report);
     certificates(&registry, facts);
+    if x509_names {
+        x509(&registry, facts);
+    }
     units(&registry, facts);
     eviction_signals(&registry, facts);
     journal(&registry, facts);
@@ -30,7 +38,12 @@ pub fn render(report: &Report, facts: &Facts) -> String {
 
 /// A gauge of the registry. Families without a series are not exposed.
 fn gauge(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
-    let gauge = GaugeVec::new(Opts::new(format!("nodetriage_{name}"), help), labels).expect("names and labels are valid");
+    named(registry, format!("nodetriage_{name}"), help, labels)
+}
+
+/// As [`gauge`], under a name of somebody else's.
+fn named(registry: &Registry, name: impl Into<String>, help: &str, labels: &[&str]) -> GaugeVec {
+    let gauge = GaugeVec::new(Opts::new(name, help), labels).expect("names and labels are valid");
     registry.register(Box::new(gauge.clone())).expect("names differ");
     gauge
 }
@@ -78,17 +91,51 @@ fn observations(registry: &Registry, report: &Report) {
     }
 }
 
+fn in_use(facts: &Facts) -> impl Iterator<Item = &Place> {
+    facts.certificates.known().into_iter().flat_map(|certificates| &certificates.places).filter(|place| place.in_use)
+}
+
 /// The certificates in use; of two in one place the one that ends first.
 fn certificates(registry: &Registry, facts: &Facts) {
-    let mut ends: BTreeMap<(&str, &str), i64> = BTreeMap::new();
-    for place in facts.certificates.known().map_or(&[][..], |certificates| &certificates.places).iter().filter(|place| place.in_use) {
+    let mut first: BTreeMap<(&str, &str), &Certificate> = BTreeMap::new();
+    for place in in_use(facts) {
         let Some(leaf) = place.leaf() else { continue };
-        let end = ends.entry((place.path.as_str(), place.role.name())).or_insert(i64::MAX);
-        *end = (*end).min(leaf.not_after.unix_micros());
+        let ends = first.entry((place.path.as_str(), place.role.name())).or_insert(leaf);
+        if leaf.not_after < ends.not_after {
+            *ends = leaf;
+        }
     }
-    let not_after = gauge(registry, "certificate_not_after_timestamp_seconds", "When the certificate in use ends, since the epoch.", &["path", "role"]);
-    for ((path, role), end) in ends {
-        not_after.with_label_values(&[path, role]).set(seconds(end));
+    let labels = &["path", "role"];
+    let not_after = gauge(registry, "certificate_not_after_timestamp_seconds", "When the certificate in use ends, since the epoch.", labels);
+    let not_before = gauge(registry, "certificate_not_before_timestamp_seconds", "When the certificate in use begins, since the epoch.", labels);
+    for ((path, role), certificate) in first {
+        not_after.with_label_values(&[path, role]).set(seconds(certificate.not_after.unix_micros()));
+        not_before.with_label_values(&[path, role]).set(seconds(certificate.not_before.unix_micros()));
+    }
+}
+
+/// Every certificate in use as x509-certificate-exporter names and labels it, for the dashboards that are made for that
+/// (its chart/grafana-dashboards, Grafana 13922). `embedded_kind` and `embedded_key` are a kubeconfig's.
+fn x509(registry: &Registry, facts: &Facts) {
+    let labels = &["filename", "filepath", "embedded_kind", "embedded_key", "subject_CN", "issuer_CN", "serial_number"];
+    let not_after = named(registry, "x509_cert_not_after", "Unix timestamp of the certificate's NotAfter.", labels);
+    let not_before = named(registry, "x509_cert_not_before", "Unix timestamp of the certificate's NotBefore.", labels);
+    let expired = named(registry, "x509_cert_expired", "1 if the certificate is expired, 0 otherwise.", labels);
+    let errors = named(registry, "x509_read_errors", "Number of files in use that hold no certificate that can be read.", &[]);
+    errors.with_label_values::<&str>(&[]).set(number(in_use(facts).filter(|place| place.leaf().is_none()).count() as u64));
+    let each = in_use(facts).flat_map(|place| place.certificates().iter().map(move |certificate| (place, certificate)));
+    for (place, certificate) in each.take(MOST_X509) {
+        let file = place.path.rsplit('/').next().unwrap_or_default();
+        let (kind, key) = match &place.entry {
+            Some(entry) if place.role.is_ca() => ("cluster", entry.of.as_str()),
+            Some(entry) => ("user", entry.of.as_str()),
+            None => ("", ""),
+        };
+        // The exporter prints serial numbers in decimal; as numbers of 20 bytes they are compared by nobody, and ours are hexadecimal.
+        let values = [file, &place.path, kind, key, &certificate.common_name, &certificate.issuer_common_name, &certificate.serial];
+        not_after.with_label_values(&values).set(seconds(certificate.not_after.unix_micros()));
+        not_before.with_label_values(&values).set(seconds(certificate.not_before.unix_micros()));
+        expired.with_label_values(&values).set(f64::from(u8::from(certificate.not_after < facts.certificates_at)));
     }
 }
 

@@ -23,6 +23,7 @@ use crate::finding::{Check, Severity};
 pub struct Snapshot {
     pub report: Report,
     pub facts: Facts,
+    x509_names: bool,
     json: OnceLock<Bytes>,
     facts_json: OnceLock<Bytes>,
     metrics: OnceLock<Bytes>,
@@ -34,7 +35,13 @@ impl Snapshot {
     #[must_use]
     pub fn new(report: Report, facts: Facts) -> Self {
         let never = OnceLock::new;
-        Self { report, facts, json: never(), facts_json: never(), metrics: never(), text: never(), page: never() }
+        Self { report, facts, x509_names: false, json: never(), facts_json: never(), metrics: never(), text: never(), page: never() }
+    }
+
+    /// The metrics have certificates under x509-certificate-exporter's names as well.
+    #[must_use]
+    pub fn with_x509_names(self, x509_names: bool) -> Self {
+        Self { x509_names, ..self }
     }
 
     /// The report as JSON, as `--output json` prints it.
@@ -48,7 +55,7 @@ impl Snapshot {
     }
 
     pub fn metrics(&self) -> Bytes {
-        self.metrics.get_or_init(|| metrics::render(&self.report, &self.facts).into()).clone()
+        self.metrics.get_or_init(|| metrics::render(&self.report, &self.facts, self.x509_names).into()).clone()
     }
 
     pub fn text(&self) -> Bytes {

@@ -119,6 +119,29 @@ impl Lab {
         script("pod").args([&self.name, BINARY]).args(args).arg("--root").arg(self.host_root()).output().expect("nodetriage starts")
     }
 
+    /// As [`Self::run`], by root, who may look into every process.
+    pub fn run_as_root(&self, args: &[&str]) -> Output {
+        let pid = std::fs::read_to_string(self.directory.join("pid")).expect("tests/lab/boot writes it");
+        let mut command = Command::new("nsenter");
+        command.args(["--target", pid.trim(), "--uts", "--net", "--", BINARY]).args(args).arg("--root").arg(self.host_root());
+        command.output().expect("nodetriage starts")
+    }
+
+    /// The stand-in for the cluster's API server goes away.
+    pub fn stop_api_server(&self) {
+        self.api_server("stop");
+    }
+
+    /// And comes back.
+    pub fn start_api_server(&self) {
+        self.api_server("start");
+    }
+
+    fn api_server(&self, what: &str) {
+        let status = script("api-server").args([what, &self.name]).status().expect("tests/lab/api-server starts");
+        assert!(status.success(), "tests/lab/api-server {what} {}", self.name);
+    }
+
     /// As [`Self::run`], by somebody without any capability.
     pub fn run_as_nobody(&self, args: &[&str]) -> Output {
         // A mount namespace with the node at /mnt, because nobody may pass through root's home.

@@ -21,8 +21,9 @@ pub(in crate::checks) enum Mend {
     CaFile(String),
     /// k3s and RKE2 renew what is about to expire when they start; their directory's name is `k3s` or `rke2`.
     Rancher(&'static str),
-    RancherCa,
+    RancherCa(&'static str),
     MicroK8s,
+    MicroK8sCa,
     /// The node's clock.
     Clock,
     /// Whoever made it.
@@ -33,15 +34,18 @@ pub(in crate::checks) enum Mend {
 pub(super) fn of(facts: &Facts, place: &Place) -> Mend {
     let below = |dir: &str| place.path.starts_with(dir);
     match place.role {
-        role if role.is_ca() && below("/var/lib/rancher/") => Mend::RancherCa,
+        role if role.is_ca() && below("/var/lib/rancher/k3s/") => Mend::RancherCa("k3s"),
+        role if role.is_ca() && below("/var/lib/rancher/rke2/") => Mend::RancherCa("rke2"),
         _ if below("/var/lib/rancher/k3s/") => Mend::Rancher("k3s"),
         _ if below("/var/lib/rancher/rke2/") => Mend::Rancher("rke2"),
+        role if role.is_ca() && below("/var/snap/microk8s/") => Mend::MicroK8sCa,
         _ if below("/var/snap/microk8s/") => Mend::MicroK8s,
         Role::KubeletClient if facts.can_issue() => Mend::Kubeadm,
         Role::KubeletClient => Mend::KubeletClient,
         Role::KubeletServing => Mend::KubeletServing,
         role if role.is_ca() => Mend::Ca(role),
         Role::Other => Mend::Other(place.path.clone()),
+        _ if native_unit(facts, place).is_some() => Mend::Other(place.path.clone()),
         _ if kubeadm_name(place).is_some() => Mend::Kubeadm,
         _ => Mend::Other(place.path.clone()),
     }
@@ -85,10 +89,18 @@ pub(super) fn commands(facts: &Facts, mend: &Mend, places: &[&Place]) -> Vec<Str
         Mend::Ca(_) => places.first().map_or_else(Vec::new, |place| ca(facts, &place.path)),
         Mend::CaFile(path) => ca(facts, path),
         Mend::Rancher(name) => vec![format!("systemctl restart {}", rancher_unit(facts, name))],
-        Mend::RancherCa => vec!["# docs.k3s.io, docs.rke2.io: certificate rotate-ca".to_owned()],
+        Mend::RancherCa(name) => rancher_ca(facts, name),
         Mend::MicroK8s => vec!["microk8s refresh-certs --cert server.crt".to_owned(), "microk8s refresh-certs --cert front-proxy-client.crt".to_owned()],
+        // Everything that it signed is made anew with it (microk8s.io: "Refreshing certificates").
+        Mend::MicroK8sCa => {
+            vec!["# every node has to join again after it, and every kubeconfig is made anew:".to_owned(), "microk8s refresh-certs --cert ca.crt".to_owned()]
+        }
         Mend::Clock => vec!["timedatectl status".to_owned(), "chronyc makestep || systemctl restart systemd-timesyncd".to_owned()],
-        Mend::Other(path) => vec![format!("openssl x509 -noout -subject -issuer -dates -in {}", quote(path))],
+        Mend::Other(path) => {
+            let unit = places.first().and_then(|place| native_unit(facts, place));
+            let then = unit.map(|unit| format!("# once whoever made it has renewed it: systemctl restart {unit}"));
+            std::iter::once(format!("openssl x509 -noout -subject -issuer -dates -in {}", quote(path))).chain(then).collect()
+        }
     }
 }
 
@@ -117,6 +129,11 @@ pub(in crate::checks) fn replacement(facts: &Facts, place: &Place) -> Vec<String
         }
         (Mend::KubeletServing, _) if place.path.ends_with("/kubelet.crt") => {
             vec![[aside(&place.path), aside(&key), "systemctl restart kubelet".to_owned()].join(" && ")]
+        }
+        // At its start only what is about to expire is made anew; on an agent, all is fetched from the server then.
+        (Mend::Rancher(name), _) if is_rancher_server(facts, name) => {
+            let unit = rancher_unit(facts, name);
+            vec![format!("systemctl stop {unit} && {name} certificate rotate && systemctl start {unit}")]
         }
         (mend, _) => commands(facts, &mend, &[place]),
     }
@@ -228,12 +245,26 @@ fn native_unit(facts: &Facts, place: &Place) -> Option<String> {
 
 /// A server has the cluster's own certificates; on an agent only those of `agent/` lie.
 fn rancher_unit(facts: &Facts, name: &str) -> &'static str {
-    let server = format!("/var/lib/rancher/{name}/server/");
-    let is_server = facts.certificates.known().is_some_and(|certificates| certificates.places.iter().any(|place| place.path.starts_with(&server)));
-    match (name, is_server) {
+    match (name, is_rancher_server(facts, name)) {
         ("k3s", true) => "k3s",
         ("k3s", false) => "k3s-agent",
         (_, true) => "rke2-server",
         (_, false) => "rke2-agent",
     }
+}
+
+fn is_rancher_server(facts: &Facts, name: &str) -> bool {
+    let server = format!("/var/lib/rancher/{name}/server/");
+    facts.certificates.known().is_some_and(|certificates| certificates.places.iter().any(|place| place.path.starts_with(&server)))
+}
+
+/// The CAs of a cluster are one for all, and are replaced from a server (docs.k3s.io, docs.rke2.io: "certificate rotate-ca").
+fn rancher_ca(facts: &Facts, name: &str) -> Vec<String> {
+    let new = format!("/var/lib/rancher/{name}/server/rotate-ca");
+    let unit = if name == "k3s" { "k3s" } else { "rke2-server" };
+    let make = format!("# with new CAs below {new}, signed by the old ones (rotate-default-ca-certs.sh, docs.k3s.io):");
+    let here = (!is_rancher_server(facts, name)).then(|| "# on a server:".to_owned());
+    let rotate = format!("test -d {new} && {name} certificate rotate-ca --path={new} && systemctl restart {unit}");
+    let then = format!("# then on every node, the servers first: systemctl restart {unit}, or {name}-agent");
+    here.into_iter().chain([make, rotate, then]).collect()
 }

@@ -23,6 +23,7 @@ use super::host::Host;
 use super::look::Look;
 use super::units::jittered;
 use crate::config::{Config, Probes};
+use crate::facts::certificates::{Certificates, Place, Role};
 use crate::facts::health::{Answer, ApiServer, Endpoint, Listener, Reach};
 use crate::facts::kubelet::endpoint;
 use crate::facts::{Blind, Domain, Facts, Health, KubeProxy, Kubelet, Observed, Sourced, Timestamp};
@@ -63,6 +64,8 @@ struct Targets {
     kube_proxy: Option<Target>,
     /// The kubelet's kubeconfig, and the server in it.
     kubeconfig: Option<(String, Sourced<String>)>,
+    /// The CAs that the node's files name: with another one, the same certificate may be trusted no more.
+    authorities: Vec<Place>,
     ports: Vec<u16>,
     /// Those who should hold these ports.
     processes: Vec<u32>,
@@ -92,12 +95,17 @@ impl Targets {
             kubelet: kubelet_target(kubelet),
             kube_proxy: kube_proxy.filter(|kube_proxy| kube_proxy.runs()).and_then(kube_proxy_target),
             kubeconfig: kubelet.kubeconfig.as_ref().and_then(|config| Some((config.file.path.value.clone(), config.server.clone()?))),
+            authorities: facts.certificates.known().map(authorities).unwrap_or_default(),
             ports: ports(kubelet, kube_proxy),
             processes: unit.and_then(|active| active.main_pid).into_iter().chain(kube_proxy_pid).collect(),
             unit: unit.map(|active| (active.state.clone(), active.main_pid)),
             complaint: complaints.and_then(|complaints| complaints.map(|(_, seen)| seen.last).max()),
         }
     }
+}
+
+fn authorities(certificates: &Certificates) -> Vec<Place> {
+    certificates.places.iter().filter(|place| place.role == Role::ClusterCa).cloned().collect()
 }
 
 /// An address to listen on, as one to connect to.
@@ -222,7 +230,7 @@ impl Prober {
         if targets.kube_proxy != self.targets.kube_proxy || targets.processes != self.targets.processes {
             self.kube_proxy = Turn::now();
         }
-        if targets.kubeconfig != self.targets.kubeconfig {
+        if targets.kubeconfig != self.targets.kubeconfig || targets.authorities != self.targets.authorities {
             (self.api_server, self.certificate) = (Turn::now(), Instant::now());
         }
         // While it is known to be ill, it is asked in its own time.

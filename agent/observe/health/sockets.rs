@@ -129,7 +129,7 @@ impl Holders {
             let dir = format!("/proc/{pid}/fd");
             // With CAP_DAC_READ_SEARCH their numbers can be listed, and not where they lead.
             let fds = host.list(&dir).map(Option::unwrap_or_default);
-            let links = fds.map(|fds| fds.into_iter().map(|fd| host.link(&format!("{dir}/{fd}"))).collect::<Vec<_>>()).unwrap_or_else(|_| vec![None]);
+            let links: Vec<_> = fds.map_or_else(|_| vec![None], |fds| fds.into_iter().map(|fd| host.link(&format!("{dir}/{fd}"))).collect());
             if !links.is_empty() && links.iter().all(Option::is_none) {
                 hidden = Some(Blind::new("the descriptors of other users' processes may not be seen").grant("run as root, or grant CAP_SYS_PTRACE"));
                 continue;

@@ -167,9 +167,7 @@ impl<'a> Follow<'a> {
     /// # Errors
     /// Blind: the descriptor cannot be waited for.
     pub fn events(&self) -> Result<AsyncFd<OwnedFd>, Blind> {
-        #[expect(deprecated, reason = "its successor is unsafe; an OwnedFd owns its descriptor for as long as it lives, which is what that asks for")]
-        let ready = self.inotify.as_fd().try_clone_to_owned().and_then(|fd| AsyncFd::with_interest(fd, Interest::READABLE));
-        ready.map_err(|error| Blind::new(format!("inotify: {error}")))
+        self.inotify.as_fd().try_clone_to_owned().and_then(waited_for).map_err(|error| Blind::new(format!("inotify: {error}")))
     }
 
     /// Takes the events; true if one is of a directory rather than of lines.
@@ -408,6 +406,12 @@ impl<'a> Follow<'a> {
         }
         progress.next
     }
+}
+
+/// A descriptor that the event loop waits for.
+pub(super) fn waited_for(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    #[expect(deprecated, reason = "its successor is unsafe; an OwnedFd owns its descriptor for as long as it lives, which is what that asks for")]
+    AsyncFd::with_interest(fd, Interest::READABLE)
 }
 
 /// Whether a file may still grow.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::beside::Beside;
 use super::compress::Decompressor;
 use super::file::{Direction, Entry, JournalFile};
 use super::find;
@@ -10,12 +11,12 @@ use super::format::Id;
 use super::opened::Opened;
 use super::past;
 use super::reader::{Filter, Reader};
-use super::tally::{Line, Origin, Tally};
+use super::tally::{Line, Origin, Sum, Tally};
 use super::watch::Earlier;
 use crate::config::Config;
 use crate::facts::journal::{Past, Reading};
 use crate::facts::{Blind, Journal, Timestamp};
-use crate::finding::Signal;
+use crate::finding::{LogSource, Signal};
 use crate::observe::host::Host;
 use crate::observe::signals::Signals;
 use crate::observe::units::watched;
@@ -36,14 +37,23 @@ const RESTART_SCHEDULED: &str = "MESSAGE_ID=5eb03494b6584870a536b337290809b3";
 /// # Errors
 /// Blind, if there is no journal that can be read.
 pub fn observe(host: &Host, config: &Config, signals: &[(&'static str, &'static Signal)]) -> Result<Journal, Blind> {
-    let mut opened = Opened::all(host, find::directories(host)?)?;
     let mut look = Look::new(config, signals);
-    let boot = boot(host, &mut opened.reader);
-    look.past = past::observe(host, &mut opened.reader, boot, &Earlier::default());
-    look.back(host, &mut opened.reader);
+    let mut has_kernel = None;
+    let opened = find::directories(host).and_then(|directories| Opened::all(host, directories)).map(|mut opened| {
+        let boot = boot(host, &mut opened.reader);
+        has_kernel = Some(has_kernel_lines(&mut opened.reader, boot));
+        look.past = past::observe(host, &mut opened.reader, boot, &Earlier::default());
+        look.back(host, &mut opened.reader);
+        opened
+    });
+    let mut beside = Beside::start(host, &mut look, has_kernel);
+    while beside.read(&mut look) {}
     // A disk's clock stands where its last line was written.
     let now = if host.is_live() { unix_micros() } else { look.tally.newest() };
-    Ok(look.facts(&opened, now))
+    match opened {
+        Ok(opened) => Ok(look.facts(&opened, now)),
+        Err(blind) => beside.facts(&look, now, blind),
+    }
 }
 
 pub(super) fn unix_micros() -> u64 {
@@ -94,6 +104,8 @@ pub(super) struct Look {
     /// What earlier boots left.
     pub past: Past,
     units: Vec<String>,
+    /// Whose log files are read; in the tally they come after the units.
+    containers: Vec<&'static str>,
     wanted: HashMap<Vec<u8>, Mark>,
     buffer: Vec<u8>,
 }
@@ -101,14 +113,32 @@ pub(super) struct Look {
 impl Look {
     pub fn new(config: &Config, signals: &[(&'static str, &'static Signal)]) -> Self {
         let units = watched(config);
-        Self {
-            tally: Tally::new(&units, Signals::new(signals)),
-            marks: HashMap::new(),
-            past: Past::default(),
-            wanted: wanted(&units),
-            units,
-            buffer: Vec::new(),
+        let mut containers: Vec<&'static str> = Vec::new();
+        for (_, signal) in signals {
+            if let LogSource::Container(name) = signal.from
+                && !containers.contains(&name)
+            {
+                containers.push(name);
+            }
         }
+        let names: Vec<String> = units.iter().cloned().chain(containers.iter().map(|name| (*name).to_owned())).collect();
+        let tally = Tally::new(&names, Signals::new(signals));
+        Self { tally, marks: HashMap::new(), past: Past::default(), wanted: wanted(&units), units, containers, buffer: Vec::new() }
+    }
+
+    /// The containers whose log files are read, each with its place in the tally.
+    pub fn containers(&self) -> impl Iterator<Item = (usize, &'static str)> {
+        self.containers.iter().enumerate().map(|(at, name)| (self.units.len() + at, *name))
+    }
+
+    /// The place of a watched unit in the tally.
+    pub fn unit(&self, name: &str) -> Option<usize> {
+        self.units.iter().position(|unit| unit == name)
+    }
+
+    /// Goes on from what an earlier process counted.
+    pub fn resume(&mut self, sum: Sum) {
+        self.tally.resume(sum, self.units.len());
     }
 
     /// The marks of a file, which is looked up what it already has.
@@ -259,6 +289,7 @@ impl Look {
             reading: Reading { damaged: opened.reader.damaged, ..Reading::default() },
             last_words: self.tally.last_words(now),
             signals: self.tally.signals(now),
+            ..Journal::default()
         }
     }
 }
@@ -314,6 +345,13 @@ fn find_run(
         }
     }
     None
+}
+
+/// Whether the journal has any of the kernel's lines of that boot.
+pub(super) fn has_kernel_lines(reader: &mut Reader, boot: Option<Id>) -> bool {
+    let Some(boot) = boot else { return false };
+    let filter = Filter::And(vec![Filter::field("_BOOT_ID", &boot.to_string()), Filter::field("_TRANSPORT", "kernel")]);
+    reader.walk(&filter, Direction::Backward).next(reader).is_some()
 }
 
 /// This boot, if the journal knows it; else the one of its newest entry.

@@ -6,6 +6,7 @@
 //! [`reader`], [`file`](mod@file), [`cache`], [`format`](mod@format), [`compress`], [`hash`] know the file format and nothing of Kubernetes;
 //! [`klog`], [`tally`] know lines and nothing of files.
 
+mod beside;
 pub mod cache;
 pub mod compress;
 pub mod export;
@@ -16,12 +17,14 @@ pub mod follow;
 pub mod format;
 pub mod hash;
 pub mod klog;
+mod kmsg;
 pub mod logs;
 mod look;
 pub mod opened;
 mod past;
 pub mod reader;
 pub mod show;
+mod tail;
 pub mod tally;
 mod watch;
 

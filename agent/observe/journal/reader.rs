@@ -215,11 +215,6 @@ impl Reader {
         file.data_if(&mut self.cache, &mut self.unpack, offset, prefix, limit, out)
     }
 
-    /// The line of a field that is one of text, if it was read lately.
-    pub(super) fn text(&self, file: usize, offset: u64) -> Option<&[u8]> {
-        self.recent.text(self.files.get(file)?.key(), offset)
-    }
-
     /// One field of an entry, at most `limit` bytes of it.
     ///
     /// # Errors

@@ -117,9 +117,18 @@ impl Tally {
         &self.sum
     }
 
-    /// Goes on from what a process counted that watched the same.
-    pub fn resume(&mut self, sum: Sum) {
+    /// Goes on from what a process counted that watched the same. Only the journal knows its place again: what log files
+    /// said, whose writers come after the `units`, is read anew.
+    pub fn resume(&mut self, sum: Sum, units: usize) {
         (self.sum, self.changed) = (sum, true);
+        for log in self.sum.units.iter_mut().skip(units) {
+            (log.now, log.before, log.restarting) = (Said::default(), None, false);
+        }
+    }
+
+    /// Forgets what the kernel said: its log is read from the beginning.
+    pub fn forget_kernel(&mut self) {
+        self.sum.kernel = Said::default();
     }
 
     /// Takes a line in, in the order they were written. `cursor` is asked for only if the line is kept.
@@ -341,37 +350,37 @@ pub(super) fn log_line(realtime: u64, source: &str, message: &str, cursor: Strin
 /// At most [`LogLine::MAX`] bytes, control characters replaced, and nothing that would let a reader log in.
 fn clean(message: &str) -> String {
     let end = message.floor_char_boundary(LogLine::MAX);
-    let text: String = message.get(..end).unwrap_or_default().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    redact(&text)
+    let text = message.get(..end).unwrap_or_default();
+    if text.bytes().all(|b| (b' '..0x7f).contains(&b)) {
+        return redact(text);
+    }
+    redact(&text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>())
 }
 
 /// Blanks bearer tokens (`eyJ…`, three parts) and bootstrap tokens (six characters, a dot, sixteen).
 fn redact(text: &str) -> String {
-    let is_token = |word: &str| {
-        let parts: Vec<&str> = word.split('.').collect();
-        match parts.as_slice() {
-            [header, _, _] => header.starts_with("eyJ"),
-            [id, secret] => {
-                let plain = |part: &str| part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-                id.len() == 6 && secret.len() == 16 && plain(id) && plain(secret)
-            }
-            _ => false,
-        }
-    };
     let mut out = String::with_capacity(text.len());
-    let mut word = String::new();
-    for c in text.chars().chain(std::iter::once('\0')) {
-        if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') {
-            word.push(c);
-            continue;
-        }
-        out.push_str(if is_token(&word) { "(token)" } else { &word });
-        word.clear();
-        if c != '\0' {
-            out.push(c);
-        }
+    let mut rest = text;
+    while !rest.is_empty() {
+        let is_word = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        let word = rest.bytes().position(|b| !is_word(&b)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(word);
+        out.push_str(if is_token(word) { "(token)" } else { word });
+        let between = after.bytes().position(|b| is_word(&b)).unwrap_or(after.len());
+        let (between, after) = after.split_at(between);
+        out.push_str(between);
+        rest = after;
     }
     out
+}
+
+fn is_token(word: &str) -> bool {
+    let plain = |part: &str| part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    match word.split_once('.') {
+        Some((id, secret)) if id.len() == 6 && secret.len() == 16 => plain(id) && plain(secret),
+        Some((header, rest)) => header.starts_with("eyJ") && rest.bytes().filter(|b| *b == b'.').count() == 1,
+        None => false,
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::beside::Beside;
 use super::find;
 use super::follow::{Follow, Marks, RESCAN};
 use super::hash::jenkins;
@@ -73,23 +74,32 @@ pub fn watch(host: &Arc<Host>, config: &Arc<Config>, signals: &[(&'static str, &
             return;
         }
     };
+    let mut instead = None;
     loop {
         let start = Instant::now();
         let blind = match Watch::start(host, config, signals, &earlier) {
             Ok(mut watch) => {
-                told = None;
+                (told, instead) = (None, None);
                 let blind = runtime.block_on(watch.run(start, board, keep));
                 earlier.kept = Some(watch.kept());
                 blind
             }
             Err(blind) => blind,
         };
-        if told.as_ref() != Some(&blind) {
-            board.put(Domain::Journal, start.elapsed(), |facts| facts.journal = Observed::Unknown(blind.clone()));
+        let (look, beside) = instead.get_or_insert_with(|| {
             tracing::warn!(reason = %blind, "the journal cannot be followed");
-            told = Some(blind);
-        }
-        std::thread::sleep(RETRY);
+            let mut look = Look::new(config, signals);
+            let beside = Beside::start(host, &mut look, None);
+            (look, beside)
+        });
+        let tell = |beside: &Beside<'_>, look: &Look| {
+            let facts = Observed::from(beside.facts(look, unix_micros(), blind.clone()));
+            if told.as_ref() != Some(&facts) {
+                board.put(Domain::Journal, start.elapsed(), |board| board.journal = facts.clone());
+                told = Some(facts);
+            }
+        };
+        runtime.block_on(beside.run(look, RETRY, tell));
     }
 }
 
@@ -105,6 +115,7 @@ struct Watch<'a> {
     rules: u64,
     started: Instant,
     kept: Option<Instant>,
+    beside: Beside<'a>,
 }
 
 impl<'a> Watch<'a> {
@@ -117,12 +128,14 @@ impl<'a> Watch<'a> {
         let kept = earlier.kept.as_ref().filter(|earlier| earlier.rules == rules && boot.is_some() && earlier.sum.boot() == boot);
         look.past = past::observe(host, &mut opened.reader, boot, earlier);
         match kept {
-            Some(kept) => look.tally.resume(kept.sum.clone()),
+            Some(kept) => look.resume(kept.sum.clone()),
             None => look.back(host, &mut opened.reader),
         }
+        let has_kernel = look::has_kernel_lines(&mut opened.reader, boot);
+        let beside = Beside::start(host, &mut look, Some(has_kernel));
         let follow = Follow::start(host, opened, find::directories, kept.map(|kept| &kept.marks))?;
         let attentive = Instant::now() + AFTER_CHANGE;
-        let mut watch = Self { follow, look, told: None, told_at: VecDeque::new(), pending: true, attentive, rules, started, kept: None };
+        let mut watch = Self { follow, look, told: None, told_at: VecDeque::new(), pending: true, attentive, rules, started, kept: None, beside };
         watch.rescan()?;
         Ok(watch)
     }
@@ -136,9 +149,10 @@ impl<'a> Watch<'a> {
             Ok(ready) => ready,
             Err(blind) => return blind,
         };
+        let others = self.beside.events();
         loop {
             let more = match self.read_new() {
-                Ok(more) => more,
+                Ok(more) => more | self.beside.read(&mut self.look),
                 Err(blind) => return blind,
             };
             // What was written while nobody watched is told as a whole, unless it is long.
@@ -159,6 +173,7 @@ impl<'a> Watch<'a> {
                         self.attend(AFTER_CHANGE);
                     }
                 }
+                files = others.next() => if files { self.beside.drain(&self.look) },
                 guard = ready.readable() => {
                     changed = self.follow.drain();
                     if let Ok(mut guard) = guard {
@@ -196,6 +211,7 @@ impl<'a> Watch<'a> {
         self.read_new()?;
         self.follow.rescan()?;
         self.look.forget_closed(&self.follow.opened.reader);
+        self.beside.scan(&self.look);
         Ok(())
     }
 

@@ -58,3 +58,69 @@ fn met(signal: &Signal, pressure: &Pressure, kubelet: &Kubelet, before: Option<M
     let last = if crossed { now } else { before?.last };
     Some(Met { last, soft_since, hard_until, soft_until })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::{Blind, Observed};
+    use crate::observe::host::Host;
+    use crate::observe::kubelet;
+
+    /// A kubelet with this in its configuration.
+    fn configured(name: &str, config: &str) -> Kubelet {
+        let root = std::env::temp_dir().join(format!("nodetriage-crossed-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&root);
+        std::fs::create_dir_all(root.join("var/lib/kubelet")).unwrap();
+        let config = format!("apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n{config}");
+        std::fs::write(root.join("var/lib/kubelet/config.yaml"), config).unwrap();
+        let kubelet = kubelet::observe(&Host::open(&root).unwrap(), &Observed::Unknown(Blind::new("no bus")));
+        std::fs::remove_dir_all(&root).unwrap();
+        kubelet
+    }
+
+    /// What is told of nodefs, of 1000 bytes, as the seconds pass: last crossed, and whether it still reclaims.
+    fn told(name: &str, config: &str, measured: &[(u64, u64)]) -> Vec<Option<(i64, bool)>> {
+        let (kubelet, mut thresholds) = (configured(name, config), Thresholds::default());
+        let (start, clock) = (Instant::now(), Timestamp::from_unix_seconds(1_000_000).unwrap());
+        let look = |(second, available): &(u64, u64)| {
+            let unknown = serde_json::json!({ "unknown": { "reason": "not here" } });
+            let nodefs = serde_json::json!({ "known": { "path": "/x", "available": available, "capacity": 1000, "inodes_free": 0, "inodes": 0, "device": 1 } });
+            let pressure = serde_json::json!({ "memory": unknown, "nodefs": nodefs, "imagefs": unknown, "pids": unknown, "mounts": unknown });
+            let pressure: Pressure = serde_json::from_value(pressure).unwrap();
+            let after = Duration::from_secs(*second);
+            let crossed = thresholds.take(&pressure, &kubelet, start + after, clock.plus(after));
+            crossed.first().map(|crossed| (crossed.last.seconds_since(clock), crossed.reclaiming))
+        };
+        measured.iter().map(look).collect()
+    }
+
+    /// `nodeConditionsObservedSince`: less than the period ago.
+    #[test]
+    fn a_condition_stays_for_the_transition_period_after_its_threshold_was_last_crossed() {
+        let config = "evictionHard: { nodefs.available: 10% }\n";
+        let default = told("default", config, &[(0, 500), (10, 99), (20, 99), (30, 100), (319, 500), (320, 500), (330, 99)]);
+        assert_eq!(default, [None, Some((10, false)), Some((20, false)), Some((20, false)), Some((20, false)), None, Some((330, false))]);
+        let short = told("short", &format!("{config}evictionPressureTransitionPeriod: 30s\n"), &[(0, 99), (29, 500), (30, 500)]);
+        assert_eq!(short, [Some((0, false)), Some((0, false)), None]);
+    }
+
+    /// `thresholdsMet(m.thresholdsMet, observations, true)`: the quantity and the minimum reclaim.
+    #[test]
+    fn once_crossed_it_is_crossed_until_the_minimum_reclaim_is_there() {
+        let config = "evictionHard: { nodefs.available: 10% }\nevictionMinimumReclaim: { nodefs.available: 5% }\n";
+        let seen = told("reclaim", config, &[(0, 120), (10, 99), (20, 120), (30, 149), (40, 150), (50, 149)]);
+        assert_eq!(seen, [None, Some((10, false)), Some((20, true)), Some((30, true)), Some((30, false)), Some((30, false))]);
+    }
+
+    /// `nodeConditions(thresholds)` comes before `thresholdsMetGracePeriod`: a soft threshold sets the condition at once, and is
+    /// acted on, with its reclaim, only after its grace period.
+    #[test]
+    fn a_soft_threshold_counts_at_once_and_reclaims_after_its_grace_period() {
+        let config = "evictionHard: { nodefs.available: 1% }\nevictionSoft: { nodefs.available: 10% }\nevictionSoftGracePeriod: { nodefs.available: 30s }\n\
+                      evictionMinimumReclaim: { nodefs.available: 5% }\n";
+        let brief = told("brief", config, &[(0, 99), (20, 99), (29, 120), (30, 120)]);
+        assert_eq!(brief, [Some((0, false)), Some((20, false)), Some((20, false)), Some((20, false))]);
+        let long = told("long", config, &[(0, 99), (30, 99), (40, 120), (50, 150)]);
+        assert_eq!(long, [Some((0, false)), Some((30, false)), Some((40, false)), Some((40, false))]);
+    }
+}

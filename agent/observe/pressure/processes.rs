@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use nix::dir::Dir;
 use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
+use nix::time::{ClockId, clock_gettime};
 
 use super::{PROC_FILE_LIMIT, not_running, text};
 use crate::facts::Blind;
@@ -16,7 +17,7 @@ use crate::observe::host::Host;
 const EVERY: Duration = Duration::from_mins(15);
 /// So many more threads than at the last look are news.
 const MORE: u64 = 50;
-/// The time until the next look is at least so many times what one takes, whatever their number.
+/// The time until the next look is at least so many times what one costs, whatever their number.
 const SHARE: u32 = 300;
 /// Processes looked at, and descriptors of each.
 const MOST: usize = 50_000;
@@ -39,12 +40,17 @@ impl Processes {
         // What was told is looked at again: it may have gone.
         let known = self.told.as_ref().is_some_and(|told| told.as_ref().is_ok_and(|(zombies, _)| zombies.count >= MORE));
         if due || (known && self.looked.is_none_or(|(at, took, _)| now.saturating_duration_since(at) >= took * SHARE)) {
-            let start = Instant::now();
+            let start = cpu();
             self.told = Some(look(host));
-            self.looked = Some((now, start.elapsed(), threads));
+            self.looked = Some((now, cpu().saturating_sub(start), threads));
         }
         self.told.clone().unwrap_or_else(|| Err(Blind::new("processes were not looked at")))
     }
+}
+
+/// What this thread has used of a processor: on a busy node a look takes long and costs no more.
+fn cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 /// A line of /proc/PID/stat as far as it is needed (proc_pid_stat(5)); the program's name may hold anything.

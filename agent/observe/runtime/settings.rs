@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::facts::Sourced;
 use crate::facts::kubelet::{Fault, File, FileState};
+use crate::facts::{Blind, Sourced};
 use crate::observe::host::{Host, ReadError};
 use crate::observe::kubeconfig;
 
@@ -203,6 +203,8 @@ impl Settings {
             },
             Err(ReadError::Missing) => return,
             Err(ReadError::Blind(blind)) => FileState::Unreadable(blind),
+            // The runtime may take it; here it is not read.
+            Err(error @ ReadError::TooLarge(_)) => FileState::Unreadable(Blind::new(format!("{} {error}", path.value))),
             Err(error) => FileState::Invalid(vec![Fault::new(error.to_string())]),
         };
         self.files.push(File { path, state });

@@ -19,3 +19,20 @@ sample leak.txt 121; kill $W; wait $W 2>/dev/null || true; rm -f $D/*
 : > burst.txt
 ( sleep 1.5; for i in 1 2; do for j in $(seq 20); do head -c 3000000 /dev/zero > $D/o$j; sleep 0.05; done; rm -f $D/o*; sleep 1; done ) & sample burst.txt 121; wait; rm -f $D/*
 umount "$D"
+# 5 five days of a job whose files are removed at midnight, and on the fourth nobody does. One sample, every 10 ms, stands for
+# one minute; a writer of its own pace writes beside the samples.
+: > days.txt
+mount -t tmpfs -o size=200m rec "$D"
+( i=0; while :; do head -c $((180000 + RANDOM * 4)) /dev/zero > $D/$i; i=$((i+1)); sleep 0.07; done ) & W=$!
+python3 - "$D" <<'PYTHON'
+import glob, os, sys, time
+with open("days.txt", "w") as out:
+    for minute in range(5 * 1440):
+        stat = os.statvfs(sys.argv[1])
+        out.write("%d\n" % (stat.f_bavail * stat.f_frsize))
+        if minute % 1440 == 1439 and minute < 3 * 1440:
+            for made in glob.glob(sys.argv[1] + "/*"):
+                os.remove(made)
+        time.sleep(0.01)
+PYTHON
+kill $W; wait $W 2>/dev/null || true; umount "$D"

@@ -206,6 +206,11 @@ impl Reader {
         }
     }
 
+    /// The line of a field that is one of text, if it was read lately.
+    pub(super) fn text(&self, file: usize, offset: u64) -> Option<&[u8]> {
+        self.recent.text(self.files.get(file)?.key(), offset)
+    }
+
     /// The payload of one field, if it begins with `prefix`, at most `limit` bytes.
     ///
     /// # Errors

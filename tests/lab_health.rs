@@ -9,7 +9,7 @@ use lab::{Daemon, Lab, folded, roots};
 use serde_json::Value;
 
 /// What is asked every half minute, and must be so for a while, is given this long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// As [`Daemon::wait_for`], with more patience.
 fn wait(daemon: &Daemon, what: &str, expected: impl Fn(&Value) -> bool) -> Value {
@@ -76,7 +76,7 @@ fn the_kubelet_is_ill_or_its_port_is_taken() {
     healthy(&daemon, "HTTP 200");
 
     // Scenario: another process holds 10250.
-    let squatter = r#"use Socket; socket(my $s, AF_INET, SOCK_STREAM, 0); setsockopt($s, SOL_SOCKET, SO_REUSEADDR, 1); bind($s, pack_sockaddr_in(10250, INADDR_ANY)) or die; listen $s, 5; sleep 1000"#;
+    let squatter = r"use Socket; socket(my $s, AF_INET, SOCK_STREAM, 0); setsockopt($s, SOL_SOCKET, SO_REUSEADDR, 1); bind($s, pack_sockaddr_in(10250, INADDR_ANY)) or die; listen $s, 5; sleep 1000";
     lab.sh(&format!("systemd-run --quiet --unit=squatter perl -e '{squatter}'; until ss -ltn 2>/dev/null | grep -q :10250 || grep -q ':280A .* 0A ' /proc/net/tcp; do :; done"));
     lab.sh("systemctl restart kubelet");
     let report = wait(&daemon, "10250 is taken", |report| {

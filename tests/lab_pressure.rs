@@ -204,9 +204,9 @@ impl Cap {
         for entry in ["memory.usage_in_bytes", "memory.stat", "system.slice"] {
             let (real, at) = (group.join(entry), memory.join(entry));
             if real.is_dir() {
-                std::fs::create_dir(&at).unwrap()
+                std::fs::create_dir(&at).unwrap();
             } else {
-                std::fs::write(&at, "").unwrap()
+                std::fs::write(&at, "").unwrap();
             }
             run("mount", &["--bind", real.to_str().unwrap(), at.to_str().unwrap()]);
             mounts.push(at);

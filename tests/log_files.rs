@@ -176,6 +176,6 @@ fn a_real_kill_of_the_kernel_is_told_from_a_real_journal() {
     let event = lab.event("systemd-run -q --unit=hog -p MemoryMax=24M tail /dev/zero");
     daemon.wait_for(event, "the kernel killed a unit's process", |report| roots(report).iter().any(|root| root == "oom-kill hog.service"));
     // The other lines of the catalogue that only the kernel can write, through the same way.
-    fs::write("/dev/kmsg", "<4>unregister_netdevice: waiting for lo to become free. Usage count = 2\n".repeat(1)).unwrap();
+    fs::write("/dev/kmsg", "<4>unregister_netdevice: waiting for lo to become free. Usage count = 2\n").unwrap();
     assert!(lab.sh("journalctl -q -k -o cat -n 200").contains("Killed process"));
 }

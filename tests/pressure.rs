@@ -348,6 +348,32 @@ fn the_node_s_network_is_not_that_of_our_network_namespace() {
     assert!(seen("nested", "file_handles")["known"]["most"].as_u64().unwrap() > 0, "what is the whole machine's is known from anywhere");
 }
 
+/// For the tests that look from within this process: one of them counts threads.
+static OUR_OWN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+/// As root on the node all descriptors can be seen, and whose they are.
+#[test]
+fn inotify_instances_are_counted_by_user_and_program() {
+    if !is_root() {
+        return;
+    }
+    let _ours = OUR_OWN.lock().unwrap();
+    let facts: Facts = serde_json::from_value(observe(&tree("inotify", ""))).unwrap();
+    let kubelet = facts.kubelet.known().unwrap();
+    let held: Vec<_> = (0..20).map(|_| nix::sys::inotify::Inotify::init(nix::sys::inotify::InitFlags::IN_CLOEXEC).unwrap()).collect();
+    let flags = nix::sys::inotify::AddWatchFlags::IN_CREATE;
+    held[0].add_watch("/proc", flags).unwrap();
+    let seen = pressure::observe(&Host::open(Path::new("/")).unwrap(), kubelet, &facts.units, None, &Probe::default());
+    let Some(inotify) = seen.inotify else {
+        let _ = writeln!(std::io::stderr(), "the descriptors of this machine's first process cannot be seen");
+        return;
+    };
+    let program = fs::read_to_string("/proc/self/comm").unwrap();
+    let ours = inotify.programs.iter().find(|(name, _)| name == program.trim());
+    assert!(ours.is_some_and(|(_, count)| *count >= 20), "{program}: {inotify:?}");
+    assert!(inotify.uid == 0 && inotify.instances.used >= 20 && inotify.watches.used >= 1 && inotify.instances.most > 0, "{inotify:?}");
+}
+
 /// Who fills the disk, on real file systems: what is mounted in between is not counted, and the names are those of pods.
 #[test]
 fn the_usual_places_are_measured_and_no_mount_is_crossed() {
@@ -441,6 +467,7 @@ fn a_hung_file_system_is_unknown_and_delays_nothing_else() {
     if !is_root() {
         return;
     }
+    let _ours = OUR_OWN.lock().unwrap();
     let at = scratch("hung");
     let Some(mut hung) = Hung::mount(at.clone()) else {
         let _ = writeln!(std::io::stderr(), "left out: no FUSE");
@@ -461,6 +488,11 @@ fn a_hung_file_system_is_unknown_and_delays_nothing_else() {
         assert!(seen.nodefs.blind().is_some() && seen.imagefs.known().is_some() && seen.mounts.known().is_some());
     }
     assert!(started.elapsed() < Duration::from_secs(20), "what is known to hang is not waited for");
+    // Those of another test, and of a first look at what does not hang, may still be ending.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while threads() != (2, 0) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     assert_eq!(threads(), (2, 0), "one for each file system, however often they are asked; and nobody measures what lies on one that hangs");
 
     hung.server = None;

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::{log, runtime, unit};
 use crate::config::Config;
+use crate::facts::kubelet::FileState;
 use crate::facts::runtime::{CgroupDriver, Runtime};
 use crate::facts::shell::quote;
 use crate::facts::{Blind, Domain, Facts, Kubelet, Sourced};
@@ -13,7 +14,7 @@ pub static CHECK: Check = Check {
     severity: Severity::Critical,
     domain: Domain::Runtime,
     settle: Duration::ZERO,
-    explained_by: &[&super::runtime_config_invalid::CHECK],
+    explained_by: &[],
     // runc's, of a container whose kubelet is of the other driver (opencontainers/cgroups `systemd/common.go`).
     signals: &[Signal { from: LogSource::Unit("kubelet.service"), pattern: r"expected cgroupsPath to be of format .{1,4}slice:prefix:name" }],
     article: include_str!("cgroup_driver_mismatch.md"),
@@ -28,7 +29,9 @@ fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
     let kubelet = facts.kubelet.ok()?;
     let drivers = (kubelets(kubelet), runtimes(runtime));
     let (Some((ours, ours_source)), theirs) = drivers else { return Ok(Vec::new()) };
-    if ours == theirs.value || runtime.tells_cgroup_driver() {
+    // Of files that cannot be read whole nobody knows what they set.
+    let known = runtime.answer().is_some() || runtime.config.iter().all(|file| file.state == FileState::Valid);
+    if ours == theirs.value || runtime.tells_cgroup_driver() || !known {
         return Ok(Vec::new());
     }
     let (name, unit) = (runtime.kind.name(), unit::runtime(facts, config));

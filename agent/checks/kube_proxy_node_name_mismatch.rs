@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::kube_proxy::{self, UNIT, is_unit};
 use super::kubelet::{place, quote};
 use crate::config::Config;
+use crate::facts::node::GIVEN_NAME;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Component, Finding, Severity};
 
@@ -22,6 +23,12 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let Some(kube_proxy) = kube_proxy::judged(facts)? else { return Ok(Vec::new()) };
     let used = kube_proxy.runs() || is_unit(facts);
     let Some((own, node)) = kube_proxy.hostname_override.as_ref().zip(facts.node.name.as_ref()).filter(|_| used) else { return Ok(Vec::new()) };
+    // A distribution that embeds the kubelet, or a cloud provider within it, may have given the node another name than its hostname.
+    let kubelet = facts.kubelet.ok()?;
+    let cloud = kubelet.flags.get("cloud-provider").is_some_and(|cloud| !["", "external"].contains(&cloud.value.as_str()));
+    if node.source != GIVEN_NAME && (cloud || kubelet.command_line_source == "default") {
+        return Ok(Vec::new());
+    }
     // Trimmed and in lower case, as the kubelet's (component-helpers `node/util/hostname.go`); a variable is not known.
     let name = own.value.trim().to_lowercase();
     if name.is_empty() || name.contains('$') || name == node.value.to_lowercase() {

@@ -38,6 +38,7 @@ pub(super) struct Victim {
 pub(super) fn victims(facts: &Facts) -> Result<Vec<Victim>, Blind> {
     let mut victims: Vec<Victim> = Vec::new();
     let mut pids: Vec<&str> = Vec::new();
+    let mut times: Vec<Timestamp> = Vec::new();
     let logged = log::seen(facts, super::oom_kill::CHECK.code);
     // Where the log cannot be read, the kernel's count still tells that there was something.
     let counted = counted(facts);
@@ -56,6 +57,7 @@ pub(super) fn victims(facts: &Facts) -> Result<Vec<Victim>, Blind> {
             continue;
         }
         pids.push(pid);
+        times.push(line.time);
         let victim = victim(line, program);
         match victims.iter_mut().find(|other| other.subject == victim.subject) {
             Some(other) => (other.count, other.last, other.line) = (other.count + 1, victim.last, victim.line),
@@ -63,7 +65,7 @@ pub(super) fn victims(facts: &Facts) -> Result<Vec<Victim>, Blind> {
         }
     }
     for seen in counted {
-        add_counted(&mut victims, seen);
+        add_counted(&mut victims, seen, &times);
     }
     Ok(victims)
 }
@@ -78,8 +80,8 @@ fn counted(facts: &Facts) -> Vec<&OomSeen> {
 const LATE_SECONDS: i64 = 60;
 
 /// What the count tells and the log does not: a line can be lost, or not be readable.
-fn add_counted(victims: &mut Vec<Victim>, seen: &OomSeen) {
-    let told: u64 = victims.iter().filter(|victim| (0..=LATE_SECONDS).contains(&seen.at.seconds_since(victim.last))).map(|victim| victim.count).sum();
+fn add_counted(victims: &mut Vec<Victim>, seen: &OomSeen, logged: &[Timestamp]) {
+    let told = logged.iter().filter(|time| (0..=LATE_SECONDS).contains(&seen.at.seconds_since(**time))).count() as u64;
     if told >= seen.kills {
         return;
     }

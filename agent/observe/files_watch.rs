@@ -188,6 +188,11 @@ mod tests {
         let now = watch();
         fs::create_dir(root.join("var/lib/kubelet")).unwrap();
         assert!(wakes(&now).await, "a missing directory's parent was made");
+        fs::create_dir(root.join("etc/cni/net.new")).unwrap();
+        let now = watch();
+        fs::rename(root.join("etc/cni/net.d"), root.join("etc/cni/net.old")).unwrap();
+        fs::rename(root.join("etc/cni/net.new"), root.join("etc/cni/net.d")).unwrap();
+        assert!(wakes(&now).await, "the whole directory was replaced");
         let now = watch();
         fs::remove_dir_all(root.join("etc/cni/net.d")).unwrap();
         assert!(wakes(&now).await, "the directory was removed");

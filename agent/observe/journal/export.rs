@@ -1,6 +1,6 @@
 //! Entries as `journalctl -o export`, `-o json` and `-o cat` write them (<https://systemd.io/JOURNAL_EXPORT_FORMATS/>).
 
-use super::field::{Field, Form, printable};
+use super::field::{Field, Form, is_plain, printable};
 use super::file::{Entry, EntryHead};
 use super::format::{Fault, Id};
 use super::reader::{FIELD_MAX, Reader};
@@ -77,6 +77,48 @@ fn decimal(number: u64, out: &mut Vec<u8>) {
 /// # Errors
 /// None of the entry's own: only if the file is not one of the reader's.
 pub fn json(reader: &mut Reader, file: usize, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Fault> {
+    let start = out.len();
+    // Where each name lies in `out`.
+    let mut names: Vec<(usize, usize)> = Vec::with_capacity(entry.items.len() + 6);
+    for (name, value) in head(reader, file, &entry.head)? {
+        member(name.as_bytes(), value.as_bytes(), &mut names, out);
+    }
+    let mut damaged = 0;
+    for offset in &entry.items {
+        let Some((name, value)) = reader.field(file, *offset, JSON_MAX).ok().and_then(|field| field.split()) else {
+            damaged += 1;
+            continue;
+        };
+        if name == b"_BOOT_ID" {
+            continue;
+        }
+        if names.iter().any(|(from, to)| out.get(*from..*to) == Some(name)) {
+            out.truncate(start);
+            return grouped_json(reader, file, entry, out);
+        }
+        member(name, value, &mut names, out);
+    }
+    reader.damaged += damaged;
+    out.extend_from_slice(b"}\n");
+    Ok(())
+}
+
+fn member(name: &[u8], value: &[u8], names: &mut Vec<(usize, usize)>, out: &mut Vec<u8>) {
+    out.extend_from_slice(if names.is_empty() { b"{\"" } else { b",\"" });
+    names.push((out.len(), out.len() + name.len()));
+    out.extend_from_slice(name);
+    out.extend_from_slice(b"\":");
+    if name.len() + 1 + value.len() < JSON_MAX && is_plain(value) && !value.iter().any(|byte| matches!(byte, b'"' | b'\\')) {
+        out.push(b'"');
+        out.extend_from_slice(value);
+        out.push(b'"');
+    } else {
+        out.extend_from_slice(&json_value(name, value));
+    }
+}
+
+/// As [`json`], of an entry that has a field several times.
+fn grouped_json(reader: &mut Reader, file: usize, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Fault> {
     let mut fields: Vec<(Vec<u8>, Vec<Vec<u8>>)> = Vec::with_capacity(entry.items.len());
     for (name, value) in head(reader, file, &entry.head)? {
         fields.push((name.as_bytes().to_vec(), vec![json_value(name.as_bytes(), value.as_bytes())]));

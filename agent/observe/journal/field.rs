@@ -142,7 +142,7 @@ pub(super) fn printable(bytes: &[u8], newline: bool) -> bool {
 }
 
 /// Whether there is nothing but visible ASCII and spaces, looked at eight bytes at a time.
-fn is_plain(bytes: &[u8]) -> bool {
+pub(super) fn is_plain(bytes: &[u8]) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
     let (words, rest) = bytes.as_chunks::<8>();

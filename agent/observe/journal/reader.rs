@@ -200,7 +200,9 @@ impl Reader {
             Some(Some((kept, digits))) if *kept == id => *digits,
             kept => {
                 let digits = id.digits();
-                kept.into_iter().for_each(|kept| *kept = Some((id, digits)));
+                if let Some(kept) = kept {
+                    *kept = Some((id, digits));
+                }
                 digits
             }
         }

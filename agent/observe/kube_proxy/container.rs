@@ -38,6 +38,10 @@ fn row(line: &str) -> Option<Mount> {
 fn translate(inside: &[Mount], outside: &[Mount], path: &str) -> Option<String> {
     // Of mounts on top of each other the last one is seen.
     let mount = inside.iter().rev().filter(|mount| below(path, &mount.point).is_some()).max_by_key(|mount| mount.point.len())?;
+    // A single file that was mounted and has been replaced since is nowhere any more.
+    if mount.root.ends_with("//deleted") {
+        return None;
+    }
     let within = join(&mount.root, below(path, &mount.point)?);
     let same = outside.iter().filter(|other| other.device == mount.device);
     let best = same.filter(|other| below(&within, &other.root).is_some()).max_by_key(|other| (other.root.len(), std::cmp::Reverse(other.point.len())))?;
@@ -83,6 +87,8 @@ mod tests {
             "/etc/kubernetes/kube-proxy.conf",
             "a unit has the node's mounts"
         );
+        let replaced = "71 70 8:16 /pods/UID/config.conf//deleted /etc/config.conf ro - xfs /dev/sdb rw\n";
+        assert_eq!(translate(&table(replaced), &table(NODE), "/etc/config.conf"), None);
         assert_eq!(translate(&table("1 1 0:99 / / rw - tmpfs x rw\n"), &table(NODE), "/a"), None);
     }
 

@@ -116,6 +116,9 @@ fn as_unit(units: &Observed<Units>) -> Option<Started> {
     Some(Started { words: unit.exec_start.clone(), source: unit.fragment_path.clone().unwrap_or_else(|| UNIT.to_owned()) })
 }
 
+/// By their names as the kernel cuts them, after 15 bytes.
+const AGENTS: [&str; 6] = ["cilium-agent", "kube-router", "ovnkube", "antrea-agent", "calico-node", "openshift-sdn-n"];
+
 /// Processes of network plugins that can do kube-proxy's work: name and pid.
 type Agents = Vec<(&'static str, u32)>;
 
@@ -132,7 +135,7 @@ fn processes(host: &Host, units: &Observed<Units>) -> Result<(Process, Agents), 
         seen = true;
         if comm == NAME {
             process = process.or_else(|| holder(host, pid));
-        } else if let Some(known) = ["cilium-agent", "kube-router", "ovnkube", "antrea-agent", "calico-node"].into_iter().find(|known| *known == comm) {
+        } else if let Some(known) = AGENTS.into_iter().find(|known| *known == comm) {
             others.push((known, pid));
         }
     }
@@ -162,6 +165,8 @@ fn replacement(host: &Host, of: &str, pid: u32) -> Option<(Sourced<String>, bool
             set => Some((sourced("kube-router", set.map_or_else(|| started.source.clone(), |set| set.source)), true)),
         },
         "ovnkube" => Some((sourced("ovn-kubernetes", started.source.clone()), true)),
+        // It has kube-proxy within its own process.
+        "openshift-sdn-n" => Some((sourced("openshift-sdn", started.source.clone()), true)),
         "cilium-agent" => {
             let set = flag("kube-proxy-replacement").or_else(|| {
                 let path = format!("{}/kube-proxy-replacement", flag("config-dir")?.value);
@@ -200,6 +205,15 @@ fn pod(host: &Host, root_dir: &str) -> Option<Pod> {
     pods.rfind(|pod| host.exists(&pod.dir).unwrap_or(false))
 }
 
+/// Whether the file system of a container's image is mounted here, too, is not for us to say: a file in it is not missing.
+fn judged(state: FileState, file: &str) -> FileState {
+    let in_image = file.contains("/rootfs/") || file.contains("/merged/");
+    match state {
+        FileState::Missing if in_image => FileState::Unreadable(Blind::new(format!("{file}: lies in a container's image, which is not seen from here"))),
+        state => state,
+    }
+}
+
 /// Where its files are looked for.
 struct Place<'a> {
     host: &'a Host,
@@ -221,6 +235,15 @@ impl Place<'_> {
     fn is_container(&self) -> bool {
         let cgroup = self.pid.and_then(|pid| self.host.read_text(&format!("/proc/{pid}/cgroup"), 1 << 16).ok());
         cgroup.map_or(self.pod_dir.is_some(), |cgroup| pod_uid(&cgroup).is_some())
+    }
+}
+
+/// Whether the file system of a container's image is mounted here, too, is not for us to say: a file in it is not missing.
+fn judged(state: FileState, file: &str) -> FileState {
+    let in_image = file.contains("/rootfs/") || file.contains("/merged/");
+    match state {
+        FileState::Missing if in_image => FileState::Unreadable(Blind::new(format!("{file}: lies in a container's image, which is not seen from here"))),
+        state => state,
     }
 }
 
@@ -279,7 +302,7 @@ fn read(place: &Place<'_>, path: &str) -> (FileState, Option<Node>, Option<Strin
     };
     let bytes = match place.host.read(&file, LIMIT) {
         Ok(bytes) => bytes,
-        Err(error) => return (kubeconfig::state_of(error), None, Some(file)),
+        Err(error) => return (judged(kubeconfig::state_of(error), &file), None, Some(file)),
     };
     let (state, tree) = match yaml::parse(&bytes, &file) {
         Err(fault) => (FileState::Invalid(vec![fault]), None),
@@ -306,7 +329,7 @@ fn kubeconfig(place: &Place<'_>, path: Sourced<String>) -> Kubeconfig {
         return kubeconfig::observe(place.host, found.file.path);
     }
     match load(place.host, &file) {
-        Err(state) => found.file.state = state,
+        Err(state) => found.file.state = judged(state, &file),
         Ok(config) => match current_context(&config) {
             Err(fault) => found.file.state = FileState::Invalid(vec![fault]),
             Ok(context) => found.server = context.cluster.find(&["server"]).and_then(|server| Some(server.sourced(server.text()?.to_owned()))),

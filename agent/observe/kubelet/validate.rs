@@ -292,11 +292,12 @@ fn managers(config: &Node, refused: &mut Vec<Refusal>) {
     if let Some(node) = is("memoryManagerPolicy", "Static") {
         let by_node = config.find(&["reservedMemory"]).map(Node::items).unwrap_or_default();
         let total: f64 = by_node.iter().map(|node| amount(node, &["limits", "memory"])).sum();
-        // A percentage hangs on how much memory there is.
-        let threshold = match (config.find(&["evictionHard"]), config.find(&["evictionHard", "memory.available"]).and_then(Node::text)) {
-            (None, _) => Some(104_857_600.0),
-            (Some(_), None) => Some(0.0),
-            (Some(_), Some(text)) => quantity(text),
+        // A mapping of the file, or a flag's, replaces the defaults; a drop-in's is laid over them. A percentage hangs on how much memory there is.
+        let hard = config.find(&["evictionHard"]).filter(|_| !is_on(config, "mergeDefaultEvictionSettings", false));
+        let replaces = hard.is_some_and(|node| !node.entries().is_empty() && (node.at.line == 0 || node.at.file == config.at.file));
+        let threshold = match config.find(&["evictionHard", "memory.available"]).and_then(Node::text) {
+            Some(text) => quantity(text),
+            None => Some(if replaces { 0.0 } else { 104_857_600.0 }),
         };
         let expected = threshold.map(|threshold| reserved("memory") + threshold);
         if let Some(expected) = expected.filter(|expected| (*expected - total).abs() >= 1.0) {
@@ -697,6 +698,7 @@ mod tests {
             "imageMaximumGCAge: 0s\nmemoryThrottlingFactor: 0.9\nmemorySwap: {}",
             "cpuManagerPolicy: static\nkubeReserved: {cpu: 500m}",
             "memoryManagerPolicy: Static\nsystemReserved: {memory: 924Mi}\nreservedMemory: [{numaNode: 0, limits: {memory: 1Gi}}]",
+            "memoryManagerPolicy: Static\nmergeDefaultEvictionSettings: true\nevictionHard: {pid.available: 5%}\nreservedMemory: [{numaNode: 0, limits: {memory: 100Mi}}]",
             "memoryManagerPolicy: Static\nevictionHard: {memory.available: 5%}\nreservedMemory: [{numaNode: 0, limits: {memory: 1Gi}}]",
             "containerRuntimeEndpoint: /run/crio/crio.sock\nimageServiceEndpoint: unix:///run/crio/crio.sock",
             "registerWithTaints: [{key: node-role.kubernetes.io/control-plane, effect: NoSchedule}, {key: a, value: b, effect: NoExecute}]",

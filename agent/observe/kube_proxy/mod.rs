@@ -238,15 +238,6 @@ impl Place<'_> {
     }
 }
 
-/// Whether the file system of a container's image is mounted here, too, is not for us to say: a file in it is not missing.
-fn judged(state: FileState, file: &str) -> FileState {
-    let in_image = file.contains("/rootfs/") || file.contains("/merged/");
-    match state {
-        FileState::Missing if in_image => FileState::Unreadable(Blind::new(format!("{file}: lies in a container's image, which is not seen from here"))),
-        state => state,
-    }
-}
-
 /// The effective configuration, by the file if there is one, else by flags (`cmd/kube-proxy/app/options.go`); and the file's mode.
 fn configured(place: &Place<'_>, started: &Started, is_pod: bool) -> (KubeProxy, Option<Sourced<String>>) {
     let mut found = KubeProxy {

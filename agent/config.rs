@@ -8,7 +8,7 @@ mod file;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,12 +41,24 @@ pub struct Config {
 /// Who is asked over the network whether he answers. Nothing but what the node's own configuration names ever is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probes {
-    /// The kubelet and kube-proxy on this node, and the API server.
+    /// The kubelet and kube-proxy on this node, the API server, and what serves certificates on a control-plane node.
     All,
     /// Loopback addresses alone.
     Loopback,
     /// Nobody.
     None,
+}
+
+impl Probes {
+    /// Whether whoever listens there may be asked.
+    #[must_use]
+    pub fn allow(self, ip: IpAddr) -> bool {
+        match self {
+            Self::All => true,
+            Self::Loopback => ip.is_loopback(),
+            Self::None => false,
+        }
+    }
 }
 
 /// What the daemon writes to stderr.

@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use crate::config::Config;
+use crate::config::{Config, Probes};
 use crate::diagnose::Report;
 use crate::facts::units::{Active, Unit};
 use crate::facts::{Blind, Certificates, Cni, Domain, Facts, Kubelet, Node, Observed, Timestamp};
@@ -145,10 +145,10 @@ fn supervise(
     let (host, config, board) = own();
     tasks.spawn(named("the observer of pressure", async move { match observe::pressure::watch(host, config, board).await {} }));
     let (host, config, board) = own();
-    let live = host.is_live().then(|| Arc::clone(&board));
+    let live = host.is_live().then(|| (config.probes, Arc::clone(&board)));
     tasks.spawn(named("the observer of the runtime", async move { match observe::runtime::watch(host, config, board).await {} }));
-    if let Some(board) = live {
-        tasks.spawn(named("the observer of servers", servers(board)));
+    if let Some((probes, board)) = live {
+        tasks.spawn(named("the observer of servers", servers(probes, board)));
     }
     let (host, config, board) = own();
     tasks.spawn(named("the observer of kube-proxy", observe::kube_proxy::watch(host, config, board)));
@@ -269,14 +269,14 @@ async fn look_at_certificates(look: &mut Look<(Certificates, Duration)>, host: &
 }
 
 /// Which certificates the servers of this node present: asked when a file of theirs has changed, and else rarely.
-async fn servers(board: Arc<Board>) {
+async fn servers(probes: Probes, board: Arc<Board>) {
     let mut schedule = Schedule::default();
     let mut news = board.news();
     loop {
         news.mark_unchanged();
         let due = board.read(|facts| facts.certificates.known().map_or_else(Vec::new, |certificates| schedule.due(certificates, Instant::now().into())));
         for mut server in due {
-            server.presents = observe::certificates::ask(&server).await;
+            server.presents = observe::certificates::ask(&server, probes).await;
             board.add(|facts| {
                 let Observed::Known(certificates) = &mut facts.certificates else { return };
                 schedule.asked(certificates, &server, Instant::now().into());

@@ -13,6 +13,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use super::{Node, found};
+use crate::config::Probes;
 use crate::facts::certificates::{Certificate, Place, Role, Server};
 use crate::facts::{Blind, Certificates, Observed, Sourced};
 use crate::observe::tls::{Failure, handshake};
@@ -55,11 +56,14 @@ fn listens(urls: &str) -> Option<SocketAddr> {
     Some(if local.ip().is_unspecified() { SocketAddr::new(Ipv4Addr::LOCALHOST.into(), local.port()) } else { local })
 }
 
-/// Asks a server for its certificate; `None` if nobody listens there.
-pub async fn ask(server: &Server) -> Option<Observed<Certificate>> {
+/// Asks a server for its certificate; `None` if nobody listens there, or nobody there may be asked.
+pub async fn ask(server: &Server, probes: Probes) -> Option<Observed<Certificate>> {
     let address = &server.address;
     let blind = |why: String| Some(Observed::Unknown(Blind::new(format!("what {address} presents: {why}"))));
-    let Ok(socket) = address.parse() else { return blind("that is no address".to_owned()) };
+    let Ok(socket) = address.parse::<SocketAddr>() else { return blind("that is no address".to_owned()) };
+    if !probes.allow(socket.ip()) {
+        return None;
+    }
     match handshake(socket, &socket.ip().to_string(), None, DEADLINE).await {
         Ok(served) => match served.chain.first().and_then(|der| X509Certificate::from_der(der).ok()).and_then(|(_, leaf)| found::fact(&leaf)) {
             Some(leaf) => Some(Observed::Known(leaf)),
@@ -73,9 +77,9 @@ pub async fn ask(server: &Server) -> Option<Observed<Certificate>> {
 }
 
 /// Asks all of them, once.
-pub async fn ask_all(certificates: &mut Certificates) {
+pub async fn ask_all(certificates: &mut Certificates, probes: Probes) {
     for server in &mut certificates.servers {
-        server.presents = ask(server).await;
+        server.presents = ask(server, probes).await;
     }
 }
 

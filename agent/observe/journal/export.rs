@@ -8,7 +8,11 @@ use super::reader::{FIELD_MAX, Reader};
 /// `JSON_THRESHOLD` of systemd's `logs-show.c`: a field so long, with its name, is `null` in JSON.
 const JSON_MAX: usize = 4096;
 
-/// Appends an entry to `out`. A damaged field is left out and counted in [`Reader::damaged`].
+/// No entry is longer in the export format, in bytes: journald takes fields of 64 MiB at most from a program, and one such (a core).
+/// A forged one may name the same long field thousands of times.
+const ENTRY_MAX: usize = 2 * FIELD_MAX;
+
+/// Appends an entry to `out`. A damaged field, and what is beyond [`ENTRY_MAX`], is left out and counted in [`Reader::damaged`].
 ///
 /// # Errors
 /// None of the entry's own: only if the file is not one of the reader's.
@@ -29,8 +33,12 @@ pub fn entry(reader: &mut Reader, file: usize, entry: &Entry, out: &mut Vec<u8>)
     out.extend_from_slice(b"\n_BOOT_ID=");
     out.extend_from_slice(&boot_id);
     out.push(b'\n');
-    let mut damaged = 0;
-    for offset in &entry.items {
+    let (mut damaged, start) = (0, out.len());
+    for (at, offset) in entry.items.iter().enumerate() {
+        if out.len() - start > ENTRY_MAX {
+            damaged += (entry.items.len() - at) as u64;
+            break;
+        }
         if let Some(line) = reader.text(file, *offset) {
             out.extend_from_slice(line);
             continue;

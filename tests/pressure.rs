@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nodetriage::facts::{Facts, Kubelet};
+use nodetriage::facts::pressure::Filesystem;
+use nodetriage::facts::runtime::{Answer, Reply};
+use nodetriage::facts::{Facts, Kubelet, Observed, Runtime};
 use nodetriage::observe::host::Host;
 use nodetriage::observe::pressure::{self, Probe};
 use serde_json::{Value, json};
@@ -452,6 +454,26 @@ impl Drop for Hung {
         self.server = None;
         let _ = Command::new("umount").arg("-l").arg(&self.at).status();
     }
+}
+
+/// The kubelet's cAdvisor labels: "crio-images", "containerd-images" are where `ImageFsInfo` says (`pkg/kubelet/stats/cri_stats_provider.go`).
+#[test]
+fn imagefs_and_containerfs_are_where_the_runtime_says() {
+    let _ours = OUR_OWN.lock().unwrap();
+    let facts: Facts = serde_json::from_value(observe(&tree("told", ""))).unwrap();
+    let (kubelet, mut runtime) = (facts.kubelet.known().unwrap(), facts.runtime.known().unwrap().clone());
+    let host = Host::open(Path::new("/")).unwrap();
+    let seen = |runtime: &Runtime| pressure::observe(&host, kubelet, &facts.units, Some(runtime), &Probe::default());
+    let path = |filesystem: &Observed<Filesystem>| filesystem.known().unwrap().path.clone();
+    let mut says = |images: &str, containers: &str| {
+        let (image_filesystems, container_filesystems) = (vec![images.to_owned()], vec![containers.to_owned()]);
+        runtime.reply = Reply::Answered(Box::new(Answer { image_filesystems, container_filesystems, ..Answer::default() }));
+        seen(&runtime)
+    };
+    let one = says("/dev/shm", "/dev/shm");
+    assert_eq!((path(&one.imagefs).as_str(), one.containerfs.is_none()), ("/dev/shm", true), "{one:?}");
+    let split = says("/dev/shm", "/proc");
+    assert_eq!((path(&split.imagefs).as_str(), path(split.containerfs.as_ref().unwrap()).as_str()), ("/dev/shm", "/proc"), "{split:?}");
 }
 
 /// Those that ask file systems, and those that measure what lies on them.

@@ -44,7 +44,7 @@ impl Written {
     fn journald(&self, compact: u8, keyed: u8, compress: &str, storage: &str) {
         self.lab.sh(&format!(
             "mkdir -p /run/systemd/system/systemd-journald.service.d
-             printf '[Service]\\nEnvironment=SYSTEMD_JOURNAL_COMPACT={compact} SYSTEMD_JOURNAL_KEYED_HASH={keyed} SYSTEMD_JOURNAL_COMPRESS={compress}\\n' \
+             printf '[Unit]\\nStartLimitIntervalSec=0\\n[Service]\\nEnvironment=SYSTEMD_JOURNAL_COMPACT={compact} SYSTEMD_JOURNAL_KEYED_HASH={keyed} SYSTEMD_JOURNAL_COMPRESS={compress}\\n' \
                 > /run/systemd/system/systemd-journald.service.d/variant.conf
              printf '[Journal]\\nStorage={storage}\\n' > /run/systemd/journald.conf.d/storage.conf
              systemctl daemon-reload; systemctl restart systemd-journald; journalctl -q --rotate"

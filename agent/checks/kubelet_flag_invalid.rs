@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::kubelet::{consequence, edit, refused_flags};
@@ -40,9 +41,13 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
         let flag = odd.source.ends_with(&format!("--{}", odd.name));
         let name = if flag { format!("--{}", odd.name) } else { odd.name.clone() };
         let what = if flag { format!("the value of {name}") } else { format!("the word {name:?} on its command line") };
+        let name = if name.is_empty() { "\"\"".to_owned() } else { name };
         Some(finding(name, &what).evidence(odd.source.clone(), message.clone()).remedy(edit(&Sourced::new((), odd.source.clone()))))
     });
-    let refused: Vec<Finding> = refused.collect();
+    let mut refused: Vec<Finding> = refused.collect();
+    // What stands there twice is one fault.
+    let mut seen = BTreeSet::new();
+    refused.retain(|finding| seen.insert(finding.subject.clone()));
     // In words that no rule here has: its own.
     if refused.is_empty() && said.is_some() {
         let where_ = "systemctl cat kubelet; grep -n . /var/lib/kubelet/kubeadm-flags.env /etc/default/kubelet /etc/sysconfig/kubelet";

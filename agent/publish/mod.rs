@@ -63,7 +63,7 @@ impl Snapshot {
     }
 
     pub fn page(&self) -> Bytes {
-        self.page.get_or_init(|| page::render(&self.report).into()).clone()
+        self.page.get_or_init(|| page::render(&self.report, &self.facts).into()).clone()
     }
 }
 

@@ -1,12 +1,14 @@
 //! The report in a browser: one page without scripts, with nothing fetched from anywhere, readable on a phone at night.
 
 mod markdown;
+mod tables;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::view::{Effect, Root, Title, View, plain};
 use crate::diagnose::Report;
+use crate::facts::Facts;
 use crate::finding::{Check, Severity};
 
 /// Content-Security-Policy: nothing but this very style, known by its hash, whatever a log line may have smuggled in.
@@ -21,7 +23,7 @@ const REFRESH: u32 = 30;
 
 /// The whole report. Links are relative, for behind `kubectl proxy` the page does not lie at `/`.
 #[must_use]
-pub fn render(report: &Report) -> String {
+pub fn render(report: &Report, facts: &Facts) -> String {
     let view = View::new(report, Severity::Info);
     let mut body = String::new();
     let verdict = view.verdict.name();
@@ -33,6 +35,7 @@ pub fn render(report: &Report) -> String {
     body.push_str("</header>\n<main>\n");
     view.roots.iter().for_each(|root| self::root(&mut body, root));
     blind(&mut body, &view);
+    tables::render(&mut body, facts);
     body.push_str("</main>\n");
     let title = format!("{}: {verdict}", view.node);
     let links = "<a href=\"./\">reload</a> <a href=\"api/v1/report\">report</a> <a href=\"api/v1/facts\">facts</a> <a href=\"api/v1/checks\">checks</a> <a href=\"metrics\">metrics</a>";

@@ -3,8 +3,8 @@
 //! Asked are only addresses that the node's own configuration names, without credentials, with a deadline: `GET /healthz` and
 //! `/livez` on this node, and one TLS handshake with the API server. Between two questions no connection is kept.
 //!
-//! What it costs the API server: nothing but a handshake in [`CERTIFICATE`] while connections of this node to it stand, which the
-//! kernel's table of sockets shows; while none does, or the kubelet complains of it, one in [`API_SERVER`].
+//! What it costs the API server: nothing but a handshake in ten minutes while connections of this node to it stand, which the
+//! kernel's table of sockets shows; while none does, or the kubelet complains of it, one a minute.
 
 mod api_server;
 mod ask;

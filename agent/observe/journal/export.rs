@@ -12,7 +12,7 @@ const JSON_MAX: usize = 4096;
 /// A forged one may name the same long field thousands of times.
 const ENTRY_MAX: usize = 2 * FIELD_MAX;
 
-/// Appends an entry to `out`. A damaged field, and what is beyond [`ENTRY_MAX`], is left out and counted in [`Reader::damaged`].
+/// Appends an entry to `out`. A damaged field, and what is beyond 128 MiB, is left out and counted in [`Reader::damaged`].
 ///
 /// # Errors
 /// None of the entry's own: only if the file is not one of the reader's.

@@ -136,9 +136,16 @@ fn main_pid(host: &Host, units: &Observed<Units>) -> Option<u32> {
 }
 
 fn argv(host: &Host, pid: u32) -> Option<Vec<String>> {
-    let text = host.read_text(&format!("/proc/{pid}/cmdline"), LIMIT).ok()?;
-    let words: Vec<String> = text.strip_suffix('\0').unwrap_or(&text).split('\0').map(str::to_owned).collect();
-    (words.len() > 1 || words.first().is_some_and(|word| !word.is_empty())).then_some(words)
+    words_of(&host.read_text(&format!("/proc/{pid}/cmdline"), LIMIT).ok()?)
+}
+
+/// The words of a command line; `None` if there are none, or if it is systemd's own still: between fork and exec a unit's main process
+/// is `(kubelet)`, `systemd-executor` or a copy of PID 1. A program that has renamed itself leaves zeros behind its words.
+fn words_of(cmdline: &str) -> Option<Vec<String>> {
+    let words: Vec<String> = cmdline.trim_end_matches('\0').split('\0').map(str::to_owned).collect();
+    let program = words.first().and_then(|word| word.rsplit('/').next()).filter(|program| !program.is_empty())?;
+    let before_exec = program.starts_with('(') || program == "init" || program.starts_with("systemd");
+    (!before_exec).then_some(words)
 }
 
 /// More flags than the kubelet has.
@@ -470,6 +477,21 @@ mod tests {
     fn flag(argv: &[&str], name: &str) -> Option<String> {
         let words: Vec<Word> = argv.iter().map(|word| Sourced::new((*word).to_owned(), "p")).collect();
         CommandLine::of(&words, String::new()).flags.get(name).map(|flag| flag.value.clone())
+    }
+
+    #[test]
+    fn a_process_that_is_not_yet_the_kubelet_has_no_command_line() {
+        assert_eq!(words_of("/usr/bin/kubelet\0--v=2\0\0\0\0").unwrap(), ["/usr/bin/kubelet", "--v=2"]);
+        for systemds in [
+            "(kubelet)\0",
+            "/usr/lib/systemd/systemd-executor\0--deserialize\x0012\0",
+            "/sbin/init\0splash\0",
+            "/usr/lib/systemd/systemd\0--system\0",
+            "\0\0",
+            "",
+        ] {
+            assert_eq!(words_of(systemds), None, "{systemds:?}");
+        }
     }
 
     #[test]

@@ -307,6 +307,21 @@ async fn a_log_line_is_text_on_the_page_whatever_it_contains() {
 }
 
 #[tokio::test]
+async fn the_page_has_each_certificate_s_days_and_the_cni_directory_as_the_runtime_reads_it() {
+    let mut facts = common::worker();
+    facts["cni"]["known"]["files"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({ "name": "99-<b>.bak", "standing": "ignored: no such extension", "state": "other-extension" }));
+    let agent = Agent::with(&facts).await;
+    let page = agent.browse("/").await.body;
+    assert!(page.contains("<td>in 357 d, 2027-11-23 18:10:00 UTC</td><td>/var/lib/kubelet/pki/kubelet-client-current.pem</td>"), "{page}");
+    assert!(page.contains("/var/lib/kubelet/pki/kubelet-client-current.pem</td><td>kubelet-client</td><td>system:node:node1</td>"), "{page}");
+    assert!(page.contains("CNI configuration in /etc/cni/net.d, as the runtime reads it (2)"), "{page}");
+    assert!(page.contains("<td>99-&lt;b&gt;.bak</td><td>ignored: no such extension</td>"), "{page}");
+}
+
+#[tokio::test]
 async fn the_page_says_what_the_text_says_and_needs_nothing_else() {
     let facts = broken("the last words");
     let agent = Agent::with(&facts).await;

@@ -8,6 +8,7 @@ use nix::fcntl::OFlag;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::Handle;
 
 use super::host::Host;
 use crate::facts::Facts;
@@ -31,7 +32,7 @@ pub const CONFIGURING: [&str; 5] = ["kubelet.service", "kube-apiserver.service",
 /// A set of watched directories. Made anew for each round: the kernel's watch is on a directory, not on its name, and a
 /// directory that is removed and made again would be lost to an old one.
 #[derive(Debug)]
-pub struct FilesWatch(AsyncFd<Watched>);
+pub struct FilesWatch(Option<AsyncFd<Watched>>);
 
 #[derive(Debug)]
 struct Watched(Inotify);
@@ -101,17 +102,29 @@ impl FilesWatch {
             }
         }
         #[expect(deprecated, reason = "its successor is unsafe; `Watched` owns its descriptor for as long as it lives, which is what that asks for")]
-        AsyncFd::new(Watched(inotify)).map(Self)
+        AsyncFd::new(Watched(inotify)).map(|watch| Self(Some(watch)))
     }
 
     /// Returns once something has changed.
     pub async fn changed(&self) {
         loop {
-            let Ok(mut ready) = self.0.readable().await else { return std::future::pending().await };
+            let Some(watch) = &self.0 else { return std::future::pending().await };
+            let Ok(mut ready) = watch.readable().await else { return std::future::pending().await };
             match ready.get_inner().0.read_events() {
                 Ok(events) if !events.is_empty() => return,
                 _ => ready.clear_ready(),
             }
+        }
+    }
+}
+
+/// The kernel lets go of an instance only after a grace period, 15 ms as measured (`fs/notify/mark.c`, `synchronize_srcu`): another
+/// thread waits for it.
+impl Drop for FilesWatch {
+    fn drop(&mut self) {
+        let Some(inotify) = self.0.take().map(AsyncFd::into_inner) else { return };
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn_blocking(move || drop(inotify));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -1264,6 +1264,94 @@ fn what_a_server_presents_is_compared_with_its_file() {
 
     let report: Report = serde_json::from_slice(&live(&disk, &["check", "--output", "json"]).unwrap().output().unwrap().stdout).unwrap();
     assert!(!findings(&report).iter().any(|finding| finding.starts_with("certificate-served-differs")), "what is served is the file again");
+}
+
+/// The daemon's report about certificates, at once and without a pause until it is as expected; how long that took.
+fn until(address: &str, expected: &[&str]) -> std::time::Duration {
+    let start = std::time::Instant::now();
+    loop {
+        let mut answer = String::new();
+        let mut connection = std::net::TcpStream::connect(address).unwrap();
+        connection.write_all(b"GET /api/v1/report HTTP/1.1\r\nHost: node1\r\nConnection: close\r\n\r\n").unwrap();
+        connection.read_to_string(&mut answer).unwrap();
+        let report = answer.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str::<Report>(body).ok());
+        let said = report.as_ref().map(findings);
+        if said.as_deref().is_some_and(|said| said == expected) {
+            return start.elapsed();
+        }
+        // The resync comes after minutes: only an event can have told it.
+        assert!(start.elapsed() < std::time::Duration::from_secs(20), "{said:?} instead of {expected:?}");
+    }
+}
+
+#[test]
+fn a_replaced_file_link_or_directory_is_seen_at_once() {
+    let ca = ca("kubernetes");
+    let client = |from: i64, to: i64| {
+        let mut params = client_params();
+        (params.not_before, params.not_after) = (OffsetDateTime::now_utc() + Duration::days(from), OffsetDateTime::now_utc() + Duration::days(to));
+        issue(&params, &ca)
+    };
+    let (good, ended) = (client(-1, 364), client(-365, -1));
+    let disk = Disk::new();
+    disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+    for (dir, first, second) in [("pki", &good, &ended), ("pki.new", &ended, &good)] {
+        disk.write(&format!("/var/lib/kubelet/{dir}/1.pem"), first.file());
+        disk.write(&format!("/var/lib/kubelet/{dir}/2.pem"), second.file());
+        symlink("1.pem", disk.path(&format!("/var/lib/kubelet/{dir}/kubelet-client-current.pem"))).unwrap();
+    }
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_nodetriage"));
+    serve.arg("serve").arg("--root").arg(&disk.0).args(["--node-name", "node1", "--listen", "127.0.0.1:0", "--state-dir", "none"]);
+    let mut daemon = Running(serve.stderr(Stdio::piped()).spawn().unwrap());
+    let mut log = BufReader::new(daemon.0.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let address = log
+        .find_map(|line| Some(line.split_once("listening on http://")?.1.chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect::<String>()))
+        .expect("the daemon starts");
+    std::thread::spawn(move || log.for_each(drop));
+    let expired = ["certificate-expired /var/lib/kubelet/pki/kubelet-client-current.pem"];
+    let told = |what: &str, expected: &[&str]| println!("{what}: told after {:?}", until(&address, expected));
+    told("at first", &[]);
+
+    symlink("2.pem", disk.path("/var/lib/kubelet/pki/next")).unwrap();
+    fs::rename(disk.path("/var/lib/kubelet/pki/next"), disk.path(CURRENT)).unwrap();
+    told("a link that leads elsewhere", &expired);
+    disk.write("/var/lib/kubelet/pki/next", good.file());
+    fs::rename(disk.path("/var/lib/kubelet/pki/next"), disk.path("/var/lib/kubelet/pki/2.pem")).unwrap();
+    told("another file behind it", &[]);
+    for (what, expected) in [("another directory", &expired[..]), ("and back", &[])] {
+        for (from, to) in [("pki", "pki.old"), ("pki.new", "pki"), ("pki.old", "pki.new")] {
+            fs::rename(disk.path(&format!("/var/lib/kubelet/{from}")), disk.path(&format!("/var/lib/kubelet/{to}"))).unwrap();
+        }
+        told(what, expected);
+    }
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_unknown_and_no_fault_of_the_certificate() {
+    let ca = ca("kubernetes");
+    let disk = Disk::new();
+    disk.write("/etc/kubernetes/pki/ca.crt", &ca.pem);
+    disk.write(CURRENT, issue(&client_params(), &ca).file());
+    for path in ["/etc/kubernetes/pki/ca.crt", "/etc/kubernetes/kubelet.conf", "/var/lib/kubelet/config.yaml"] {
+        fs::set_permissions(disk.path(path), fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    fs::set_permissions(disk.path(CURRENT), fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::read(disk.path(CURRENT)).is_ok() {
+        // Root reads all: as somebody else.
+        let mut nobody = Command::new("setpriv");
+        nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]).arg(env!("CARGO_BIN_EXE_nodetriage"));
+        let facts = nobody.args(["observe", "--node-name", "node1", "--root"]).arg(&disk.0).output().unwrap();
+        let facts: Facts = serde_json::from_slice(&facts.stdout).unwrap_or_else(|error| panic!("{error}: {facts:?}"));
+        unreadable(&facts);
+    } else {
+        unreadable(&disk.observe(&[]));
+    }
+}
+
+fn unreadable(facts: &Facts) {
+    assert_eq!(judged(facts), [""; 0]);
+    let report = diagnose(facts, &Config::default());
+    assert!(report.unknown.iter().any(|spot| format!("{spot:?}").contains(CURRENT)), "{:#?}", report.unknown);
 }
 
 /// Which of these bytes lie in the memory that a process can write.

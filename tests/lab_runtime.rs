@@ -364,7 +364,7 @@ fn wait_for(daemon: &lab::Daemon, what: &str, expected: impl Fn(&Value) -> bool)
 #[test]
 fn a_real_containerd_stopped_paused_and_misconfigured() {
     let Some(lab) = node() else { return };
-    let daemon = lab.daemon_outside(&[]);
+    let daemon = lab.daemon_that_asks_the_runtime();
     let healthy = |what: &str| wait_for(&daemon, what, |report| ours(roots(report)).is_empty() && report["unknown"] == serde_json::json!([]));
     let shows = |what: &str, root: &str, consequences: &[&str]| {
         lab.sh(what);

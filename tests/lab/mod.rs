@@ -157,9 +157,19 @@ impl Lab {
 
     /// The daemon as a DaemonSet pod runs it: outside the node, over its mounts, as nobody with CAP_DAC_READ_SEARCH.
     pub fn daemon_outside(&self, args: &[&str]) -> Daemon {
+        self.daemon_in(script("pod"), args)
+    }
+
+    /// And in the group of the runtime's socket, to ask it, as the manifest says how to.
+    pub fn daemon_that_asks_the_runtime(&self) -> Daemon {
+        let mut pod = script("pod");
+        pod.env("RUNTIME_ASK", "true");
+        self.daemon_in(pod, &[])
+    }
+
+    fn daemon_in(&self, mut command: Command, args: &[&str]) -> Daemon {
         let node = std::fs::read_to_string(self.directory.join("address")).expect("tests/lab/boot writes it");
         let address = SocketAddr::new(node.trim().parse().expect("an address"), 20258);
-        let mut command = script("pod");
         command.args([&self.name, BINARY, "serve"]).arg("--root").arg(self.host_root()).args(["--node-name", "node1", "--listen"]).arg(address.to_string());
         command.arg("--state-dir").arg(self.directory.join("state")).args(args);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("nodetriage starts");

@@ -68,7 +68,7 @@ manifests() {
     promised '[.containers[0].volumeMounts[] | select(.name != "state") | .readOnly] | all'
     # A hostPath of another type is created on the node, or keeps the pod from starting.
     promised '[.volumes[] | select(.name == "state") | has("emptyDir")] == [true]'
-    promised '[.volumes[] | select(.name != "state") | .hostPath.type == "Directory" and (.hostPath.path | IN("/etc", "/usr", "/lib/systemd", "/opt", "/proc", "/sys/fs/cgroup", "/var/log", "/var/lib", "/run"))] | all'
+    promised '[.volumes[] | select(.name != "state") | .hostPath == {path: "/lib/modules"} or .hostPath.type == "Directory" and (.hostPath.path | IN("/etc", "/usr", "/lib/systemd", "/opt", "/proc", "/sys/fs/cgroup", "/var/log", "/var/lib", "/run"))] | all'
     promised '.containers[0].image | endswith(":'"$version"'")'
     echo "ok: manifests"
 }

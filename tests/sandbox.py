@@ -8,6 +8,7 @@ capabilities, no_new_privs and mounts.
 """
 
 import json
+import os
 import sys
 
 manifest, rootfs, host_root, *args = sys.argv[1:]
@@ -33,6 +34,9 @@ for mount in container["volumeMounts"]:
     propagation = "rslave" if mount.get("mountPropagation") == "HostToContainer" else "rprivate"
     mode = "ro" if mount.get("readOnly") else "rw"
     source = host_root + volume["hostPath"]["path"]
+    if "type" not in volume["hostPath"]:
+        # pkg/cri/opts/spec_linux_opts.go of containerd makes what is not there.
+        os.makedirs(source, exist_ok=True)
     mounts.append({"destination": mount["mountPath"], "type": "bind", "source": source, "options": ["rbind", propagation, mode]})
 
 json.dump(
@@ -41,7 +45,7 @@ json.dump(
         "process": {
             "user": {"uid": security["runAsUser"], "gid": security["runAsGroup"]},
             "args": ["/usr/bin/nodetriage", *args],
-            "env": ["PATH=/usr/bin", "NODETRIAGE_NODE_NAME=node1"],
+            "env": ["PATH=/usr/bin", "NODETRIAGE_NODE_NAME=node1", *("%s=%s" % (one["name"], one["value"]) for one in container["env"] if "value" in one)],
             "cwd": "/",
             # What CRI asks for a user other than root: no inheritable and no ambient set.
             "capabilities": {kind: capabilities for kind in ("bounding", "effective", "permitted")},

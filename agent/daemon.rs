@@ -1,6 +1,6 @@
 //! `nodetriage serve`: observers that put facts on the board, one diagnosis at a time, and a server that reads the last one.
 //!
-//! One thread runs everything but blocking looks at the node. A new fact wakes the diagnosis; what is served is the last
+//! One thread runs everything but the journal, which has its own, and blocking looks at the node. A new fact wakes the diagnosis; what is served is the last
 //! [`Snapshot`], so that a request costs no look at the node and never waits for one.
 
 use std::fmt::Write as _;

@@ -145,10 +145,10 @@ fn supervise(
     let (host, config, board) = own();
     tasks.spawn(named("the observer of pressure", async move { match observe::pressure::watch(host, config, board).await {} }));
     let (host, config, board) = own();
-    let live = host.is_live().then(|| (config.probes, Arc::clone(&board)));
+    let live = host.is_live().then(|| (Arc::clone(&host), config.probes, Arc::clone(&board)));
     tasks.spawn(named("the observer of the runtime", async move { match observe::runtime::watch(host, config, board).await {} }));
-    if let Some((probes, board)) = live {
-        tasks.spawn(named("the observer of servers", servers(probes, board)));
+    if let Some((host, probes, board)) = live {
+        tasks.spawn(named("the observer of servers", servers(host, probes, board)));
     }
     let (host, config, board) = own();
     tasks.spawn(named("the observer of kube-proxy", observe::kube_proxy::watch(host, config, board)));
@@ -269,14 +269,14 @@ async fn look_at_certificates(look: &mut Look<(Certificates, Duration)>, host: &
 }
 
 /// Which certificates the servers of this node present: asked when a file of theirs has changed, and else rarely.
-async fn servers(probes: Probes, board: Arc<Board>) {
+async fn servers(host: Arc<Host>, probes: Probes, board: Arc<Board>) {
     let mut schedule = Schedule::default();
     let mut news = board.news();
     loop {
         news.mark_unchanged();
         let due = board.read(|facts| facts.certificates.known().map_or_else(Vec::new, |certificates| schedule.due(certificates, Instant::now().into())));
         for mut server in due {
-            server.presents = observe::certificates::ask(&server, probes).await;
+            server.presents = observe::certificates::ask(&host, &server, probes).await;
             board.add(|facts| {
                 let Observed::Known(certificates) = &mut facts.certificates else { return };
                 schedule.asked(certificates, &server, Instant::now().into());

@@ -52,7 +52,7 @@ pub async fn round(host: &Host, config: &Config, signals: &[(&'static str, &'sta
     let start = Instant::now();
     let mut found = certificates::observe(host, &kubelet, &facts.units, &config.certificates.paths);
     if host.is_live() {
-        certificates::ask_all(&mut found, config.probes).await;
+        certificates::ask_all(host, &mut found, config.probes).await;
     }
     facts.certificates = Observed::Known(found);
     timed(Domain::Certificates, start);

@@ -16,6 +16,8 @@ use super::{Node, found};
 use crate::config::Probes;
 use crate::facts::certificates::{Certificate, Place, Role, Server};
 use crate::facts::{Blind, Certificates, Observed, Sourced};
+use crate::observe::health::is_the_nodes_network;
+use crate::observe::host::Host;
 use crate::observe::tls::{Failure, handshake};
 
 /// A server on this machine that has not answered by then hangs.
@@ -56,12 +58,13 @@ fn listens(urls: &str) -> Option<SocketAddr> {
     Some(if local.ip().is_unspecified() { SocketAddr::new(Ipv4Addr::LOCALHOST.into(), local.port()) } else { local })
 }
 
-/// Asks a server for its certificate; `None` if nobody listens there, or nobody there may be asked.
-pub async fn ask(server: &Server, probes: Probes) -> Option<Observed<Certificate>> {
+/// Asks a server for its certificate; `None` if nobody listens there, or nobody there may be asked, or
+/// this network is not the node's, where its loopback addresses are others'.
+pub async fn ask(host: &Host, server: &Server, probes: Probes) -> Option<Observed<Certificate>> {
     let address = &server.address;
     let blind = |why: String| Some(Observed::Unknown(Blind::new(format!("what {address} presents: {why}"))));
     let Ok(socket) = address.parse::<SocketAddr>() else { return blind("that is no address".to_owned()) };
-    if !probes.allow(socket.ip()) {
+    if !probes.allow(socket.ip()) || is_the_nodes_network(host).is_err() {
         return None;
     }
     match handshake(socket, &socket.ip().to_string(), None, DEADLINE).await {
@@ -77,9 +80,9 @@ pub async fn ask(server: &Server, probes: Probes) -> Option<Observed<Certificate
 }
 
 /// Asks all of them, once.
-pub async fn ask_all(certificates: &mut Certificates, probes: Probes) {
+pub async fn ask_all(host: &Host, certificates: &mut Certificates, probes: Probes) {
     for server in &mut certificates.servers {
-        server.presents = ask(server, probes).await;
+        server.presents = ask(host, server, probes).await;
     }
 }
 

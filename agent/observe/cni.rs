@@ -73,8 +73,12 @@ pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) 
     });
     let pods = pods.unwrap_or_default();
     let installed = installed(host, &pods, &mut found.unseen);
+    let routes = if found.pools.is_empty() { Ok(Vec::new()) } else { routes::observe(host, &found.bridges) };
+    let routes = routes.unwrap_or_else(|blind| {
+        found.unseen.push(blind);
+        Vec::new()
+    });
     found.unseen.dedup();
-    let routes = if found.pools.is_empty() { Vec::new() } else { routes::observe(host, &found.bridges) };
     let mut cni = Cni {
         runtime: kind,
         conf_dir,

@@ -28,10 +28,10 @@ pub(super) fn pool(host: &Host, file: &str, network: &Network, value: &Value) ->
     let directory = format!("{}/{}", data_dir.trim_end_matches('/'), network.name);
     let names = host.list(&directory)?.unwrap_or_default();
     let given: Vec<IpAddr> = names.iter().filter_map(|name| name.parse().ok()).collect();
-    let sets: Vec<RangeSet> = sets.iter().map(|set| count(set, &given)).collect();
-    let scarce = sets.iter().any(|set| set.used >= set.size - set.size / 10);
-    let orphaned = if scarce { orphans(host, &directory, &given) } else { None };
-    Ok(Some(AddressPool { file: file.to_owned(), directory, sets, orphaned }))
+    let sets = sets.iter().map(|set| count(set, &given)).collect();
+    let pool = AddressPool { file: file.to_owned(), directory, sets, orphaned: None };
+    let orphaned = if pool.is_scarce() { orphans(host, &pool.directory, &given) } else { None };
+    Ok(Some(AddressPool { orphaned, ..pool }))
 }
 
 /// A range as host-local fills it in (`backend/allocator/range.go` `Canonicalize`).

@@ -20,12 +20,11 @@ use crate::observe::look::Look;
 
 /// Longest wait for a look at the configuration files.
 const LOOK: Duration = Duration::from_secs(10);
-/// Between two questions while all is well: what stops without an event (SIGSTOP, a deadlock) is noticed by these alone.
-const PAUSE: Duration = Duration::from_secs(30);
+/// Between two questions while all is well: what stops without an event (SIGSTOP, a deadlock) is noticed by these alone. The kubelet
+/// asks the same every 5 s (`pkg/kubelet/kubelet.go` `updateRuntimeUp`), but for up to 2 minutes.
+const PAUSE: Duration = Duration::from_secs(10);
 /// After a bad answer, doubled from one to the next, so that what recovers without an event is noticed soon.
 const FIRST_AGAIN: Duration = Duration::from_secs(2);
-/// Asking what does not answer costs next to nothing.
-const LAST_AGAIN: Duration = Duration::from_secs(10);
 /// containerd needs a moment to load what was just written, and files change in bursts.
 const BURST: Duration = Duration::from_millis(200);
 const UNITS: [&str; 4] = ["containerd.service", "crio.service", "cri-docker.service", "docker.service"];
@@ -51,8 +50,7 @@ pub async fn watch(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) -> I
         };
         let pause = match runtime.known() {
             Some(runtime) if is_well(runtime) => PAUSE,
-            Some(runtime) if runtime.answer().is_some() => again.min(PAUSE),
-            _ => again.min(LAST_AGAIN),
+            _ => again.min(PAUSE),
         };
         again = if pause == PAUSE { FIRST_AGAIN } else { again * 2 };
         let known = runtime.known().cloned();

@@ -306,10 +306,7 @@ fn the_report_shows_the_directory_as_the_runtime_sees_it() {
     fs::rename(tree.0.join("usr/lib/cni/portmap"), tree.0.join("opt/cni/bin/portmap")).unwrap();
     fs::set_permissions(tree.0.join("opt/cni/bin/portmap"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     assert_eq!(section(&[]), [""; 0], "where nothing is wrong with it nobody reads it");
-    assert_eq!(
-        section(&["--verbose"]),
-        ["/etc/cni/net.d as containerd reads it", chain, odd, "plugins bridge, host-local, loopback, portmap in /opt/cni/bin"]
-    );
+    assert_eq!(section(&["--verbose"]), ["/etc/cni/net.d as containerd reads it", chain, odd, "plugins bridge, host-local, loopback, portmap in /opt/cni/bin"]);
 }
 
 /// What people's editors and disks make of a file.
@@ -346,6 +343,7 @@ fn what_may_not_be_seen_is_unknown_with_what_to_grant() {
         ("/etc/cni/net.d/10-n.conflist", "/etc/cni/net.d/10-n.conflist"),
         ("/opt/cni/bin", "/opt/cni/bin/flannel"),
         ("/run/flannel", "/run/flannel/subnet.env"),
+        ("/run/flannel/subnet.env", "/run/flannel/subnet.env"),
         ("/var/lib/calico", "/var/lib/calico/nodename"),
         ("/run/cilium", "/run/cilium/cilium.sock"),
         ("/var/lib/weave", "/var/lib/weave/weave-netdata.db"),

@@ -36,7 +36,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
         );
         let finding = Finding::new(Component::Network, subject.clone(), summary)
             .evidence(cni.path_of(file), network.identity())
-            .evidence("/proc/1/net/route", format!("{subject} over {}", route.interface));
+            .evidence(if route.first.is_ipv4() { "/proc/1/net/route" } else { "/proc/1/net/ipv6_route" }, format!("{subject} over {}", route.interface));
         found.push(finding.remedy(format!("ip route get {first}; ip route show to match {first}  # which of the two is in the way; one of them has to move")));
     }
     Ok(found)

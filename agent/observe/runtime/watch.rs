@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep};
 
 use super::Runtime as Configured;
 use crate::config::Config;
 use crate::facts::runtime::Reply;
-use crate::facts::{Cni, Domain, Facts, Observed, Runtime, Sourced};
+use crate::facts::{Cni, Domain, Facts, Observed, Runtime, Sourced, Timestamp};
 use crate::observe::board::Board;
 use crate::observe::cri;
 use crate::observe::files_watch::FilesWatch;
@@ -64,13 +64,24 @@ pub async fn watch(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) -> I
     }
 }
 
-/// Returns when it is time for all questions again: after the pause, or while all is well once the status is another.
+/// For so long after a pod was refused for want of the sandbox image it is asked whether that is there now.
+const IN_QUESTION_SECONDS: i64 = 180;
+/// The check whose signals tell of that.
+const IMAGE_MISSING: &str = "sandbox-image-missing";
+
+fn is_image_in_question(facts: &Facts) -> bool {
+    let refused = facts.journal.known().and_then(|journal| journal.signals.get(IMAGE_MISSING));
+    refused.is_some_and(|seen| Timestamp::from(SystemTime::now()).seconds_since(seen.last) <= IN_QUESTION_SECONDS)
+}
+
+/// Returns when it is time for all questions again: after the pause, or while all is well once the status is another or the
+/// sandbox image is in question.
 async fn otherwise(host: &Host, board: &Board, known: Option<&Runtime>, pause: Duration) {
     let answered = known.filter(|runtime| is_well(runtime)).and_then(|runtime| runtime.socket().zip(runtime.answer()));
     loop {
         sleep(jittered(pause)).await;
         let start = Instant::now();
-        match answered {
+        match answered.filter(|_| !board.read(is_image_in_question)) {
             Some((socket, answer)) if cri::conditions(host, socket).await.as_ref() == Ok(&answer.conditions) => board.confirm(Domain::Runtime, start.elapsed()),
             _ => return,
         }

@@ -450,6 +450,86 @@ fn pods_addresses_collide_with_a_network_that_the_node_is_in() {
     assert_eq!(collisions(lab.run(&json)), [""; 0], "it is gone");
 }
 
+const POD: &str = "5ad1f5a2-1b2c-4d3e-8f90-0123456789ab";
+
+/// kube-proxy as a DaemonSet's pod: its process in a file system of its own, with the volume that the kubelet made. `more` is done
+/// there before it starts.
+fn kube_proxy_in_a_pod(lab: &Lab, arguments: &str, more: &str) {
+    let volume = format!("/var/lib/kubelet/pods/{POD}/volumes/kubernetes.io~configmap/kube-proxy");
+    let task = "/run/containerd/io.containerd.runtime.v2.task/k8s.io/proxy/rootfs";
+    lab.sh(&format!(
+        r"systemctl disable --now kube-proxy; rm /usr/lib/systemd/system/kube-proxy.service; systemctl daemon-reload
+        mkdir -p {volume}/..2026_11_30 {task} /var/log/pods/kube-system_kube-proxy-x7k2p_{POD}/kube-proxy
+        ln -s ..2026_11_30 {volume}/..data
+        mv /var/lib/kube-proxy/config.conf {volume}/..2026_11_30; cp /etc/kubernetes/kubelet.conf {volume}/..2026_11_30/kubeconfig.conf
+        sed -i 's#kubeconfig: .*#kubeconfig: /var/lib/kube-proxy/kubeconfig.conf#' {volume}/..2026_11_30/config.conf
+        for file in config.conf kubeconfig.conf; do ln -s ..data/$file {volume}/$file; done
+        mount -t tmpfs rootfs {task}; mkdir -p {task}/usr {task}/proc {task}/dev {task}/run {task}/old {task}/var/lib/kube-proxy
+        for dir in bin lib lib64; do ln -s usr/$dir {task}/$dir; done
+        cat > /root/container <<'X'
+        mount --bind /usr {task}/usr; mount --bind {volume} {task}/var/lib/kube-proxy; mount --bind /dev {task}/dev; mount -t proc proc {task}/proc
+        cd {task}; {more}
+        pivot_root . old; exec chroot . sh -c 'umount -l /old; exec kube-proxy {arguments}'
+X
+        systemd-run --quiet --unit=proxy --slice=kubepods-besteffort-pod{} unshare --mount --pid --fork --propagation private sh -eu /root/container",
+        POD.replace('-', "_")
+    ));
+    lab.until(|| lab.sh("cat /proc/[0-9]*/comm 2>/dev/null || true").lines().any(|comm| comm == "kube-proxy"), "kube-proxy runs");
+}
+
+/// The facts of kube-proxy and the root causes, as the pod's agent sees it or as root does.
+fn kube_proxy_of(output: &std::process::Output) -> Value {
+    serde_json::from_slice::<Value>(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))["kube_proxy"]["known"]
+        .take()
+}
+
+#[test]
+fn kube_proxy_in_a_container_is_read_where_its_files_lie_on_the_node() {
+    let Some(lab) = Lab::boot("trixie", "cni-proxy") else { return };
+    kube_proxy_in_a_pod(&lab, "--config=/var/lib/kube-proxy/config.conf --hostname-override=node1", ":");
+    let volume = format!("/var/lib/kubelet/pods/{POD}/volumes/kubernetes.io~configmap/kube-proxy");
+    // By the table of mounts: without the right to look into processes.
+    let seen = kube_proxy_of(&lab.run(&["observe"]));
+    assert_eq!(
+        seen["config"],
+        serde_json::json!({ "path": { "value": "/var/lib/kube-proxy/config.conf", "source": seen["config"]["path"]["source"] }, "state": "valid" })
+    );
+    assert!(seen["config"]["path"]["source"].as_str().unwrap().ends_with("/cmdline --config"), "{seen:#}");
+    assert_eq!(seen["config_on_node"], format!("{volume}/config.conf"));
+    assert_eq!((&seen["kubeconfig"]["file"]["state"], &seen["hostname_override"]["value"]), (&"valid".into(), &"node1".into()), "{seen:#}");
+    assert!(seen["kubeconfig"]["server"]["value"].as_str().is_some_and(|server| server.starts_with("https://")), "{seen:#}");
+    let daemon = lab.daemon_outside(&[]);
+    let told = |what: &str, expected: &[&str]| wait_for(&daemon, what, |report| ours(roots(report)) == expected);
+    told("kube-proxy in a container", &[]);
+    // As the kubelet brings a changed ConfigMap to a volume (`pkg/volume/util/atomic_writer.go`).
+    let changed = |to: &str, change: &str| {
+        lab.sh(&format!("cd {volume}; cp -a $(readlink ..data) ..{to}; cd ..{to}; {change}; cd ..; ln -s ..{to} ..data_tmp; mv -T ..data_tmp ..data"));
+    };
+    changed("2026_12_01", "sed -i 's/^mode: .*/mode: iptable/' config.conf");
+    let report = told("a mode that does not exist", &["kube-proxy-config-invalid /var/lib/kube-proxy/config.conf"]);
+    let place = report["findings"][0]["evidence"][0]["source"].as_str().unwrap();
+    assert!(place.starts_with(&format!("{volume}/config.conf:")), "the file's place on the node: {report:#}");
+    changed("2026_12_02", "sed -i 's/^mode: .*/mode: iptables/' config.conf; rm kubeconfig.conf; rm ../kubeconfig.conf");
+    told("its kubeconfig is gone", &["kube-proxy-config-missing /var/lib/kube-proxy/kubeconfig.conf"]);
+}
+
+#[test]
+fn kube_proxys_files_that_only_its_container_has_are_read_through_its_root() {
+    let Some(lab) = Lab::boot("trixie", "cni-proxy-root") else { return };
+    let own =
+        "mkdir own; mount -t tmpfs own own; cp /var/lib/kubelet/pods/*/volumes/*/kube-proxy/config.conf own; sed -i 's/^mode: .*/mode: ipvs/' own/config.conf";
+    kube_proxy_in_a_pod(&lab, "--config=/own/config.conf", own);
+    let seen = kube_proxy_of(&lab.run(&["observe"]));
+    let blind = &seen["config"]["state"]["unreadable"];
+    assert!(blind["reason"].as_str().is_some_and(|reason| reason.contains("mounted nowhere on the node")), "{seen:#}");
+    assert!(blind["grant"].as_str().is_some_and(|grant| grant.contains("CAP_SYS_PTRACE")), "{seen:#}");
+    let seen = kube_proxy_of(&lab.run_as_root(&["observe"]));
+    assert_eq!((&seen["config"]["state"], &seen["mode"]["value"]), (&"valid".into(), &"ipvs".into()), "{seen:#}");
+    let place = seen["config_on_node"].as_str().unwrap();
+    assert!(place.starts_with("/proc/") && place.ends_with("/root/own/config.conf"), "{place}");
+    assert_eq!(seen["kubeconfig"]["file"]["state"], "valid", "{seen:#}");
+}
+
 /// A node whose containerd is the real one, of Debian trixie.
 fn node() -> Option<Lab> {
     let lab = Lab::boot("trixie", "cni")?;

@@ -284,7 +284,7 @@ fn every_recorded_line_of_klog_is_taken_apart() {
             assert!(line.contains(&format!("{key}=")), "{line}");
         }
         // Whatever looks like a key outside of quotes is one.
-        let keys = said.split("\" ").flat_map(|part| part.split_once("=\"")).filter(|(key, _)| key.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        let keys = said.split("\" ").filter_map(|part| part.split_once("=\"")).filter(|(key, _)| key.bytes().all(|byte| byte.is_ascii_alphanumeric()));
         keys.for_each(|(key, _)| assert!(record.value(key).is_some(), "{key} of {line}"));
         assert!(!record.to_string().contains("\\\""), "{record} of {line}");
     }

@@ -119,6 +119,34 @@ fn counts_are_exact_over_kills_and_reboots() {
     assert!(!roots(&daemon.report()).iter().any(|root| root.starts_with("node-rebooted")), "{:?}", roots(&daemon.report()));
 }
 
+/// Shut down and booted, unplugged and booted: the shipped unit, started by the node itself, from the same disk.
+#[test]
+fn a_real_reboot_begins_anew_and_a_pulled_plug_is_told() {
+    let Some(lab) = node("trixie", "reboot") else { return };
+    let daemon = lab.daemon_inside();
+    write(&lab, 1, 500);
+    counted(&daemon, 500, "before the reboot");
+    lab.reboot(false);
+    // Before it is asked, and before the journal's lines of this boot have all been written.
+    write(&lab, 1, 300);
+    let daemon = lab.daemon_started_at_boot();
+    counted(&daemon, 300, "after a shutdown in order");
+    let past = past(&daemon);
+    assert!(past["previous"]["shutdown"].is_object() && past["previous"]["agent_stopped"] == true, "{past:#}");
+    assert!(!roots(&daemon.report()).iter().any(|root| root.starts_with("node-rebooted")), "{:?}", roots(&daemon.report()));
+
+    lab.reboot(true);
+    write(&lab, 1, 100);
+    let daemon = lab.daemon_started_at_boot();
+    counted(&daemon, 100, "after the plug was pulled");
+    daemon.wait_for(Instant::now(), "no shutdown was seen", |report| roots(report).contains(&"node-rebooted-uncleanly node1".to_owned()));
+}
+
+fn past(daemon: &Daemon) -> Value {
+    let (_, body) = daemon.get("/api/v1/facts").expect("an answer");
+    serde_json::from_str::<Value>(&body).unwrap()["journal"]["known"]["past"].clone()
+}
+
 /// `NODETRIAGE_FLOOD_SECONDS=60 cargo test --test lab_journal flood -- --nocapture` shows it for a minute.
 #[test]
 fn a_flood_costs_no_memory_and_no_other_domain_its_time() {

@@ -12,13 +12,11 @@ pub static CHECK: Check = Check {
     severity: Severity::Warning,
     domain: Domain::Journal,
     settle: Duration::ZERO,
-    explained_by: &[
-        &super::sandbox_image_missing::CHECK,
-        &super::disk_pressure::CHECK,
-        &super::inode_pressure::CHECK,
-        &super::filesystem_read_only::CHECK,
-        &super::unit_inactive::CHECK,
-        &super::unit_failed::CHECK,
+    explained_by: units_that_do_not_run![
+        super::sandbox_image_missing::CHECK,
+        super::disk_pressure::CHECK,
+        super::inode_pressure::CHECK,
+        super::filesystem_read_only::CHECK,
     ],
     signals: &[
         Signal { from: LogSource::Unit("kubelet.service"), pattern: r"PullImage .*from image service failed" },

@@ -5,22 +5,6 @@ use crate::facts::units::{Active, EMBEDDED, Ending, KNOWN, Unit};
 use crate::facts::{Blind, Facts, Timestamp};
 use crate::finding::{Check, Component, Finding};
 
-/// The checks of units that do not run.
-macro_rules! units_that_do_not_run {
-    ($($also:path),* $(,)?) => {
-        &[
-            &super::unit_missing::CHECK,
-            &super::unit_masked::CHECK,
-            &super::unit_load_error::CHECK,
-            &super::unit_failed::CHECK,
-            &super::unit_stuck::CHECK,
-            &super::unit_inactive::CHECK,
-            &super::unit_crash_looping::CHECK,
-            $(&$also,)*
-        ]
-    };
-}
-
 /// What keeps a unit from being started: its own file, or the runtime it needs.
 pub(super) static KEEPS_A_UNIT_STOPPED: &[&Check] = units_that_do_not_run![];
 

@@ -344,7 +344,7 @@ async fn diagnose(
     // Its thread has ended only if this process does, too.
     let _ = resume.send(Earlier { kept: kept_before, boot_id, stopped: in_order });
     let mut history = History::resume(findings);
-    let mut news = board.news();
+    let mut news = board.all_news();
     loop {
         let facts = board.facts();
         // Before every domain has been looked at, nothing is said, or what is not known yet would look healthy.

@@ -45,6 +45,35 @@ enum Plan {
 }
 
 impl Plan {
+    /// What has all of these; what lies in the fewest entries is looked for first.
+    fn all_of(mut parts: Vec<Self>) -> Self {
+        if parts.iter().any(|part| matches!(part, Self::Never)) {
+            return Self::Never;
+        }
+        parts.sort_by_key(Self::most);
+        if parts.len() == 1 { parts.remove(0) } else { Self::And(parts) }
+    }
+
+    /// What has any of these.
+    fn any_of(mut parts: Vec<Self>) -> Self {
+        parts.retain(|part| !matches!(part, Self::Never));
+        match parts.len() {
+            0 => Self::Never,
+            1 => parts.remove(0),
+            _ => Self::Or(parts),
+        }
+    }
+
+    /// No more entries than these match.
+    fn most(&self) -> u64 {
+        match self {
+            Self::Never => 0,
+            Self::Chain(chain) => chain.len(),
+            Self::And(parts) => parts.iter().map(Self::most).min().unwrap_or(0),
+            Self::Or(parts) => parts.iter().map(Self::most).fold(0, u64::saturating_add),
+        }
+    }
+
     /// The nearest entry at or beyond `bound` that matches.
     fn seek(&mut self, file: &JournalFile, cache: &mut Cache, bound: u64, direction: Direction) -> Result<Option<u64>, Fault> {
         match self {
@@ -180,8 +209,8 @@ impl Reader {
                 Some(offset) => Plan::Chain(counted(file.having(&mut self.cache, offset)?, &mut self.damaged)),
                 None => Plan::Never,
             },
-            Filter::And(filters) => Plan::And(parts(self, filters)?),
-            Filter::Or(filters) => Plan::Or(parts(self, filters)?),
+            Filter::And(filters) => Plan::all_of(parts(self, filters)?),
+            Filter::Or(filters) => Plan::any_of(parts(self, filters)?),
         })
     }
 

@@ -399,6 +399,10 @@ fn kube_proxy_as_a_pod_that_has_exited() {
     let config = found.config.unwrap();
     assert_eq!(config.path.value, "/var/lib/kube-proxy/config.conf");
     assert_eq!(config.faults()[0].place("/c"), "/c:3:7");
+    // The same as Docker writes it.
+    let docker = |line: &str| format!("{}\n", serde_json::json!({"log": format!("{}\n", &line[40..]), "stream": "stderr", "time": &line[..30]}));
+    let said_by_docker: String = said.lines().map(docker).collect();
+    assert_eq!(disk("pod-of-docker", &[(&logs, &said_by_docker), (&volume, "")]).last_words, found.last_words);
     // A pod of which the kubelet knows nothing more is gone.
     assert_eq!(disk("gone", &[(&logs, said)]).pod_logs, None);
 }

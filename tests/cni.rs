@@ -39,6 +39,14 @@ impl Tree {
         self.observe("runtime")
     }
 
+    /// The codes of the findings that begin so.
+    fn findings(&self, of: &str) -> Vec<String> {
+        let output = Command::new(env!("CARGO_BIN_EXE_nodetriage")).args(["--output", "json", "--root"]).arg(&self.0).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        let codes = report["findings"].as_array().unwrap().iter().map(|finding| finding["code"].as_str().unwrap().to_owned());
+        codes.filter(|code| code.starts_with(of)).collect()
+    }
+
     fn observe(&self, domain: &str) -> Value {
         let output = Command::new(env!("CARGO_BIN_EXE_nodetriage")).args(["observe", "--root"]).arg(&self.0).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -204,6 +212,44 @@ fn crio_drop_ins_override_its_file_and_the_old_plugin_dir_is_added() {
     let dirs = [("/usr/libexec/cni", format!("{drop_in}:3")), ("/opt/cni/bin", format!("{drop_in}:3")), ("/old", "/etc/crio/crio.conf:3".to_owned())];
     assert_eq!(cni["bin_dirs"], Value::Array(dirs.iter().map(|(dir, source)| sourced(*dir, source)).collect()));
     assert_eq!(cni["needs_loopback"], false);
+}
+
+/// As its packages' unit has them, from the file that Fedora's and Debian's name.
+#[test]
+fn crios_flags_override_its_files() {
+    let unit = "[Service]\nEnvironmentFile=-/etc/sysconfig/crio\nExecStart=/usr/bin/crio \\\n    $CRIO_CONFIG_OPTIONS \\\n    $CRIO_NETWORK_OPTIONS\n";
+    let tree = |name: &str| {
+        Tree::new(name)
+            .kubelet("unix:///var/run/crio/crio.sock")
+            .write("/usr/lib/systemd/system/crio.service", unit)
+            .write("/srv/drop-ins/10-net.conf", "[crio.network]\nnetwork_dir = \"/b\"\ncni_default_network = \"file\"\n")
+            .write("/etc/crio/crio.conf.d/10-net.conf", "[crio.network]\nnetwork_dir = \"/wrong\"\n")
+    };
+    let options = "CRIO_CONFIG_OPTIONS=\"--config-dir /srv/drop-ins\"\n";
+    let cni = tree("crio-config-dir").write("/etc/sysconfig/crio", options).cni();
+    assert_eq!(cni["conf_dir"], sourced("/b", "/srv/drop-ins/10-net.conf:2"));
+    assert_eq!(cni["default_network"]["value"], "file");
+    let options = format!("{options}# mine\nCRIO_NETWORK_OPTIONS='--cni-config-dir=/srv/net.d --cni-plugin-dir=/x,/y/ --cni-default-network=flag'\n");
+    let cni = tree("crio-flags").write("/etc/sysconfig/crio", &options).cni();
+    assert_eq!(cni["conf_dir"], sourced("/srv/net.d", "/etc/sysconfig/crio:3 --cni-config-dir"));
+    assert_eq!(cni["default_network"], sourced("flag", "/etc/sysconfig/crio:3 --cni-default-network"));
+    let dirs = ["/x", "/y"].map(|dir| sourced(dir, "/etc/sysconfig/crio:3 --cni-plugin-dir"));
+    assert_eq!(cni["bin_dirs"], Value::Array(dirs.into()));
+}
+
+/// Its older packages' unit: pods get Docker's own bridge, and an empty directory is no fault.
+#[test]
+fn cri_dockerd_without_cni_needs_no_configuration_of_it() {
+    let tree = |name: &str, flag: &str| {
+        let unit = format!("[Service]\nExecStart=/usr/bin/cri-dockerd --container-runtime-endpoint fd://{flag}\n");
+        Tree::new(name).kubelet("unix:///run/cri-dockerd.sock").write("/usr/lib/systemd/system/cri-docker.service", &unit)
+    };
+    let without = tree("cri-dockerd-bridge", " --network-plugin=");
+    assert_eq!(without.cni()["unused"], sourced("", "cri-docker.service --network-plugin"));
+    assert_eq!(without.findings("cni-"), [""; 0]);
+    for (name, flag) in [("cri-dockerd-default", ""), ("cri-dockerd-cni", " --network-plugin cni")] {
+        assert_eq!(tree(name, flag).findings("cni-"), ["cni-config-missing"], "{name}");
+    }
 }
 
 #[test]

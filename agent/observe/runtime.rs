@@ -6,12 +6,13 @@ mod watch;
 use serde_json::Value as Json;
 
 use super::cri;
-use super::host::Host;
+use super::host::{Host, ReadError};
+use super::kubeconfig;
 use super::kubelet::command_line::exec_start;
 use crate::config::Config;
 use crate::facts::cni::Runtime as Kind;
-use crate::facts::kubelet::File;
-use crate::facts::runtime::{self, CgroupDriver, Process, Reply};
+use crate::facts::kubelet::{Fault, File, FileState};
+use crate::facts::runtime::{self, CgroupDriver, DAEMON_JSON, Process, Reply};
 use crate::facts::{Kubelet, Observed, Sourced, Units};
 use settings::{LIMIT, MOST, Settings, trim};
 pub use watch::watch;
@@ -237,8 +238,13 @@ fn crio(host: &Host, units: &Observed<Units>) -> Runtime {
     let drop_ins = exec_flag(host, units, "crio.service", &["--config-dir", "-d"]).map_or_else(|| "/etc/crio/crio.conf.d".to_owned(), |dir| dir.value);
     let mut settings = Settings::default();
     settings.read(host, file);
-    for name in host.list(&drop_ins).ok().flatten().unwrap_or_default().into_iter().take(MOST) {
-        settings.read(host, Sourced::new(format!("{drop_ins}/{name}"), drop_ins.clone()));
+    match host.list(&drop_ins) {
+        Ok(names) => {
+            for name in names.unwrap_or_default().into_iter().take(MOST) {
+                settings.read(host, Sourced::new(format!("{drop_ins}/{name}"), drop_ins.clone()));
+            }
+        }
+        Err(blind) => settings.hidden(&drop_ins, "crio.service", blind),
     }
     let mut storage = Settings::default();
     storage.read(host, Sourced::default_value("/etc/containers/storage.conf".to_owned()));
@@ -294,15 +300,14 @@ fn split(paths: &Sourced<String>) -> Vec<Sourced<String>> {
 /// cri-dockerd's flags (`config/options.go`) and Docker's daemon.json.
 fn cri_dockerd(host: &Host, units: &Observed<Units>) -> Runtime {
     let flag = |name: &str, default: &str| exec_flag(host, units, "cri-docker.service", &[name]).unwrap_or_else(|| Sourced::default_value(default.to_owned()));
-    let daemon = "/etc/docker/daemon.json";
-    let text = host.read_text(daemon, LIMIT).unwrap_or_default();
-    let json = serde_json::from_str::<Json>(&text).unwrap_or_default();
+    let daemon = DAEMON_JSON;
+    let (json, state) = daemon_json(host);
     let root = json.get("data-root").and_then(Json::as_str).map(str::to_owned);
     let root = root.map_or_else(|| Sourced::default_value("/var/lib/docker".to_owned()), |root| Sourced::new(root, daemon));
     let bin_dirs = flag("--cni-bin-dir", "/opt/cni/bin");
     Runtime {
         kind: Kind::CriDockerd,
-        config: Vec::new(),
+        config: state.map(|state| File { path: Sourced::default_value(daemon.to_owned()), state }).into_iter().collect(),
         conf_dir: flag("--cni-conf-dir", "/etc/cni/net.d"),
         bin_dirs: split(&bin_dirs),
         max_conf_num: Sourced::default_value(0),
@@ -317,6 +322,24 @@ fn cri_dockerd(host: &Host, units: &Observed<Units>) -> Runtime {
         cgroup_driver: docker_cgroup_driver(host, &json, daemon),
         sandbox_image: exec_flag(host, units, "cri-docker.service", &["--pod-infra-container-image"]),
         generation: None,
+    }
+}
+
+/// dockerd's configuration; no state where there is none.
+fn daemon_json(host: &Host) -> (Json, Option<FileState>) {
+    let bytes = match host.read(DAEMON_JSON, LIMIT) {
+        Ok(bytes) => bytes,
+        Err(ReadError::Missing) => return (Json::Null, None),
+        Err(error) => return (Json::Null, Some(kubeconfig::state_of(error))),
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(json) => (json, Some(FileState::Valid)),
+        Err(error) => {
+            let message = error.to_string();
+            let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+            let fault = Fault::at(format!("not JSON: {message}"), error.line() as u64, (error.column() as u64).max(1));
+            (Json::Null, Some(FileState::Invalid(vec![fault])))
+        }
     }
 }
 

@@ -420,6 +420,43 @@ fn host_local(command: &str, id: &str, config: &str) -> Result<String, String> {
     if output.status.success() { Ok(said) } else { Err(said) }
 }
 
+/// The last address is given out and a pod is refused; one comes back.
+#[test]
+fn exhausted_addresses_are_told_when_a_pod_is_refused_and_no_more_when_one_comes_back() {
+    let Some(lab) = Lab::boot("trixie", "cni-addresses") else { return };
+    let ipam = r#""subnet":"10.9.0.0/29""#;
+    let plugin = |more: &str| format!(r#""type":"bridge","ipam":{{"type":"host-local",{more}{ipam}}}"#);
+    lab.sh("rm /etc/cni/net.d/*; cd /opt/cni/bin; touch bridge host-local loopback; chmod 755 *");
+    let own = format!(r#"{{"cniVersion":"1.0.0","name":"own","plugins":[{{{}}}]}}"#, plugin(""));
+    fs::write(lab.root().join("etc/cni/net.d/10-own.conflist"), own).unwrap();
+    let data = format!(r#""dataDir":"{}","#, lab.root().join("var/lib/cni/networks").display());
+    let asked = format!(r#"{{"cniVersion":"1.0.0","name":"own",{}}}"#, plugin(&data));
+    let daemon = lab.daemon_outside(&[]);
+    let told = |what: &str, expected: &[&str]| wait_for(&daemon, what, |report| ours(roots(report)) == expected);
+    told("addresses are left", &[]);
+    for pod in 0..5 {
+        host_local("ADD", &format!("pod{pod}"), &asked).unwrap();
+    }
+    let refused = host_local("ADD", "pod5", &asked).expect_err("it has no more");
+    assert!(refused.contains("no IP addresses available in range set"), "{refused}");
+    // The kubelet hands it on, in its own name.
+    let line = "E1124 16:00:00.000000 612 pod_workers.go:1324] \"Error syncing pod, skipping\" err=\"failed to CreatePodSandbox: \
+        plugin type=bridge failed (add): failed to allocate for range 0: no IP addresses available in range set: 10.9.0.1-10.9.0.6\"";
+    fs::write(
+        lab.root().join("root/say"),
+        format!(
+            "group=$(systemctl show -P ControlGroup kubelet)/cgroup.procs
+            for at in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do [ ! -e $at$group ] || echo $$ > $at$group; done
+            echo '{line}' | systemd-cat"
+        ),
+    )
+    .unwrap();
+    lab.sh("sh /root/say; journalctl --sync; journalctl -u kubelet | grep -q 'no IP addresses available'");
+    told("no address is left", &["cni-addresses-exhausted /var/lib/cni/networks/own"]);
+    host_local("DEL", "pod3", &asked).unwrap();
+    told("one came back", &[]);
+}
+
 /// Pods' addresses and a network of the node's own, in the kernel's tables; also for who is not in that network namespace.
 #[test]
 fn pods_addresses_collide_with_a_network_that_the_node_is_in() {

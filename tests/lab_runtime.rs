@@ -447,11 +447,13 @@ fn exhausted_addresses_are_told_when_a_pod_is_refused_and_no_more_when_one_comes
         format!(
             "group=$(systemctl show -P ControlGroup kubelet)/cgroup.procs
             for at in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do [ ! -e $at$group ] || echo $$ > $at$group; done
-            echo '{line}' | systemd-cat"
+            {{ echo '{line}'; sleep 0.5; }} | systemd-cat
+            journalctl --sync; journalctl -u kubelet | grep -c 'no IP addresses available' || true"
         ),
     )
     .unwrap();
-    lab.sh("sh /root/say; journalctl --sync; journalctl -u kubelet | grep -q 'no IP addresses available'");
+    // Whose line it is, journald sees only while who wrote it is there.
+    lab.until(|| lab.sh("sh /root/say").trim() != "0", "the kubelet has said it");
     told("no address is left", &["cni-addresses-exhausted /var/lib/cni/networks/own"]);
     host_local("DEL", "pod3", &asked).unwrap();
     told("one came back", &[]);
@@ -649,37 +651,50 @@ fn wait_for(daemon: &lab::Daemon, what: &str, expected: impl Fn(&Value) -> bool)
     }
 }
 
-#[test]
-fn a_real_containerd_stopped_paused_and_misconfigured() {
-    let Some(lab) = node() else { return };
+/// A node with a real containerd that is asked, and well.
+fn asked() -> Option<(Lab, lab::Daemon, Value)> {
+    let lab = node()?;
     let daemon = lab.daemon_that_asks_the_runtime();
-    let healthy = |what: &str| wait_for(&daemon, what, |report| ours(roots(report)).is_empty() && report["unknown"] == serde_json::json!([]));
-    let shows = |what: &str, root: &str, consequences: &[&str]| {
-        lab.sh(what);
-        wait_for(&daemon, what, |report| {
-            ours(roots(report)) == [root] && consequences.iter().all(|folded| self::folded(report).iter().any(|code| code == folded))
-        })
-    };
-    healthy("a real containerd");
+    healthy(&daemon, "a real containerd");
     let facts: Value = serde_json::from_str(&daemon.get("/api/v1/facts").expect("facts").1).expect("JSON");
-    let answered = &facts["runtime"]["known"]["reply"]["answered"];
+    let answered = facts["runtime"]["known"]["reply"]["answered"].clone();
+    Some((lab, daemon, answered))
+}
+
+fn healthy(daemon: &lab::Daemon, what: &str) {
+    wait_for(daemon, what, |report| ours(roots(report)).is_empty() && report["unknown"] == serde_json::json!([]));
+}
+
+/// Does it in the node, and waits for the root cause and what it explains.
+fn shows(lab: &Lab, daemon: &lab::Daemon, what: &str, root: &str, consequences: &[&str]) -> Value {
+    lab.sh(what);
+    wait_for(daemon, what, |report| ours(roots(report)) == [root] && consequences.iter().all(|folded| self::folded(report).iter().any(|code| code == folded)))
+}
+
+#[test]
+fn a_real_containerd_stopped_and_paused() {
+    let Some((lab, daemon, answered)) = asked() else { return };
     assert_eq!((&answered["name"], &answered["cgroup_driver"]), (&"containerd".into(), &"systemd".into()), "{answered}");
     assert!(answered["version"].as_str().is_some_and(|version| version.starts_with("1.7")), "{answered}");
     assert_eq!(answered["image_filesystems"], serde_json::json!(["/var/lib/containerd/io.containerd.snapshotter.v1.native"]));
 
-    shows("systemctl stop containerd", "unit-inactive containerd.service", &["runtime-socket-missing /run/containerd/containerd.sock"]);
+    shows(&lab, &daemon, "systemctl stop containerd", "unit-inactive containerd.service", &["runtime-socket-missing /run/containerd/containerd.sock"]);
     lab.sh("systemctl start containerd");
-    healthy("started again");
+    healthy(&daemon, "started again");
 
     let silent = format!("runtime-unresponsive {SOCKET}");
     // No event tells of that: it asks every 10 s.
-    let report = shows("systemctl kill --signal=STOP --kill-whom=main containerd", &silent, &[]);
+    let report = shows(&lab, &daemon, "systemctl kill --signal=STOP --kill-whom=main containerd", &silent, &[]);
     let finding = &report["findings"][0];
     let pid = lab.sh("systemctl show -P MainPID containerd");
     assert_eq!(finding["remedy"], serde_json::json!([format!("kill -CONT {}", pid.trim())]), "{finding:#}");
     lab.sh(finding["remedy"][0].as_str().expect("a command"));
-    healthy("it runs again");
+    healthy(&daemon, "it runs again");
+}
 
+#[test]
+fn a_real_containerd_without_its_image_and_its_network_and_misconfigured() {
+    let Some((lab, daemon, answered)) = asked() else { return };
     // A pod is asked for, whose sandbox image cannot be pulled here; then it is there.
     let image = answered["sandbox_image"].clone();
     assert_eq!(image["present"], false, "{answered}");
@@ -687,19 +702,21 @@ fn a_real_containerd_stopped_paused_and_misconfigured() {
     run_pod_sandbox(&lab);
     wait_for(&daemon, "no sandbox image", |report| ours(roots(report)) == [format!("sandbox-image-missing {name}")]);
     lab.sh(&format!("{IMPORT} {name}"));
-    healthy("the sandbox image was imported");
+    healthy(&daemon, "the sandbox image was imported");
     let facts: Value = serde_json::from_str(&daemon.get("/api/v1/facts").expect("facts").1).expect("JSON");
     assert_eq!(facts["runtime"]["known"]["reply"]["answered"]["sandbox_image"], serde_json::json!({ "name": name, "present": true }));
 
-    shows("mv /etc/cni/net.d/10-lab.conflist /root", "cni-config-missing /etc/cni/net.d", &["runtime-unresponsive NetworkReady"]);
+    shows(&lab, &daemon, "mv /etc/cni/net.d/10-lab.conflist /root", "cni-config-missing /etc/cni/net.d", &["runtime-unresponsive NetworkReady"]);
     // A file that is moved into the directory is one that containerd 1.7 does not see: it waits for one that is written.
     lab.sh("mv /root/10-lab.conflist /etc/cni/net.d");
     let report = wait_for(&daemon, "its network's file is back", |report| ours(roots(report)) == ["runtime-unresponsive NetworkReady"]);
     lab.sh(report["findings"][0]["remedy"][0].as_str().expect("a command"));
-    healthy("it was told to look again");
+    healthy(&daemon, "it was told to look again");
 
     let config = "/etc/containerd/config.toml";
     shows(
+        &lab,
+        &daemon,
         &format!(
             "cp {config} /root && echo 'disabled_plugins = [\"io.containerd.grpc.v1.cri\"]' | cat - /root/config.toml > {config} && systemctl restart containerd"
         ),
@@ -708,9 +725,11 @@ fn a_real_containerd_stopped_paused_and_misconfigured() {
     );
     let report = daemon.report();
     lab.sh(report["findings"][0]["remedy"][0].as_str().expect("a command"));
-    healthy("its CRI is back");
+    healthy(&daemon, "its CRI is back");
 
     shows(
+        &lab,
+        &daemon,
         &format!("echo '[plugins' >> {config}; systemctl restart containerd || true"),
         &format!("runtime-config-invalid {config}"),
         &["runtime-socket-missing /run/containerd/containerd.sock"],

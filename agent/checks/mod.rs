@@ -3,6 +3,22 @@
 //! A check is a pure function of facts and configuration.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+/// `explained_by`: the checks of units that do not run, and what else explains it.
+macro_rules! units_that_do_not_run {
+    ($($also:path),* $(,)?) => {
+        &[
+            &super::unit_missing::CHECK,
+            &super::unit_masked::CHECK,
+            &super::unit_load_error::CHECK,
+            &super::unit_failed::CHECK,
+            &super::unit_stuck::CHECK,
+            &super::unit_inactive::CHECK,
+            &super::unit_crash_looping::CHECK,
+            $(&$also,)*
+        ]
+    };
+}
+
 pub mod api_server_endpoint_mismatch;
 pub mod api_server_name_unresolvable;
 pub mod api_server_not_running;
@@ -128,6 +144,8 @@ pub mod runtime_unresponsive;
 pub mod sandbox_image_missing;
 mod soft;
 mod stall;
+pub mod static_pod_duplicated;
+pub mod static_pod_manifest_invalid;
 pub mod static_pod_path_missing;
 pub mod swap_enabled;
 mod unit;
@@ -183,6 +201,8 @@ pub const ALL: &[&Check] = &[
     &cgroup_v1_refused::CHECK,
     &node_name_mismatch::CHECK,
     &static_pod_path_missing::CHECK,
+    &static_pod_manifest_invalid::CHECK,
+    &static_pod_duplicated::CHECK,
     &resolv_conf_missing::CHECK,
     &resolv_conf_truncated::CHECK,
     &dns_forwarding_loop::CHECK,

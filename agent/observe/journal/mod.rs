@@ -7,27 +7,20 @@
 //! [`klog`], [`container`], [`tally`] know lines and nothing of files.
 
 mod beside;
-pub mod cache;
-pub mod compress;
 pub mod container;
-pub mod export;
-pub mod field;
-pub mod file;
 mod find;
 pub mod follow;
-pub mod format;
-pub mod hash;
 pub mod klog;
 mod kmsg;
 pub mod logs;
 mod look;
 pub mod opened;
 mod past;
-pub mod reader;
 pub mod show;
 mod tail;
 pub mod tally;
 mod watch;
 
 pub use look::observe;
+pub use nodetriage_journal::{cache, compress, export, field, file, format, hash, reader};
 pub use watch::{Earlier, Kept, watch};

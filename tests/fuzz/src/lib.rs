@@ -11,18 +11,7 @@ use crate::journal::hash::{jenkins, siphash24};
 use crate::journal::reader::{Filter, Place, Reader};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-#[allow(dead_code)] // what the rest of the package uses of it
-#[path = "../../../agent/observe/journal"]
-pub mod journal {
-    pub mod cache;
-    pub mod compress;
-    pub mod export;
-    pub mod field;
-    pub mod file;
-    pub mod format;
-    pub mod hash;
-    pub mod reader;
-}
+pub use nodetriage_journal as journal;
 
 const HEADER: usize = 272;
 const DATA_BUCKETS: usize = 5;

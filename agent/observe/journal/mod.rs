@@ -3,8 +3,7 @@
 //! ```text
 //! host ─→ find: which files ─→ reader: their entries in order ─→ look: which lines matter ─→ tally: what is kept ─→ facts
 //! ```
-//! [`reader`], [`file`](mod@file), [`cache`], [`format`](mod@format), [`compress`], [`hash`] know the file format and nothing of Kubernetes;
-//! [`klog`], [`container`], [`tally`] know lines and nothing of files.
+//! What knows the file format, and nothing of Kubernetes, is the crate `nodetriage-journal`; [`klog`], [`container`], [`tally`] know lines and nothing of files.
 
 mod beside;
 pub mod container;

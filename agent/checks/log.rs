@@ -38,11 +38,18 @@ pub(super) fn image(message: &str) -> Option<String> {
     let record = Record::parse(message);
     let whole = record.to_string();
     let named = || {
-        let before = ["failed to get sandbox image \"", "PullImage \"", "Back-off pulling image \"", "ailed to pull image \""];
+        let before = [
+            "failed to get sandbox image \"",
+            "PullImage \"",
+            "Back-off pulling image \"",
+            "ailed to pull image \"",
+            "failed pulling image \"",
+            "nitializing source docker://",
+        ];
         before.iter().find_map(|before| whole.split_once(before)).map(|(_, rest)| rest)
     };
     let image = record.value("image").or_else(named)?;
-    let image = image.split(['"', ' ']).next().filter(|image| !image.is_empty())?;
+    let image = image.split(['"', ' ']).next().map(|image| image.trim_end_matches(':')).filter(|image| !image.is_empty())?;
     Some(image.to_owned())
 }
 

@@ -1,9 +1,9 @@
 //! What the checks of the kubelet's configuration share: where a value is mended, and how a path is written in a command.
 
-use crate::facts::kubelet::{Fault, NEWEST, OddFlag, Oddity};
+use crate::facts::kubelet::{Fault, Manifest, NEWEST, OddFlag, Oddity};
 pub(super) use crate::facts::shell::quote;
 use crate::facts::{Facts, Kubelet, Sourced};
-use crate::finding::Finding;
+use crate::finding::{Component, Finding};
 
 /// More faults of one file than anybody reads at once.
 const MOST: usize = 10;
@@ -51,6 +51,11 @@ pub(super) fn faults(finding: Finding, path: &str, faults: &[Fault]) -> Finding 
         Some(more @ 1..) => finding.evidence(path, format!("and {more} more")),
         _ => finding,
     }
+}
+
+/// Whose fault a static pod's is. Of the API server and what it needs, others on the node feel it; of the rest only the cluster does.
+pub(super) fn component_of(manifest: &Manifest) -> Component {
+    if ["kube-apiserver", "etcd"].contains(&manifest.stem()) { Component::ControlPlane } else { Component::Workloads }
 }
 
 /// `2.0 GiB`, `512 MiB`.

@@ -46,6 +46,10 @@ fn count(daemon: &Daemon) -> u64 {
 }
 
 fn counted(daemon: &Daemon, expected: u64, after: &str) {
+    counted_within(LONG, daemon, expected, after);
+}
+
+fn counted_within(deadline: Duration, daemon: &Daemon, expected: u64, after: &str) {
     let start = Instant::now();
     loop {
         let count = count(daemon);
@@ -54,7 +58,7 @@ fn counted(daemon: &Daemon, expected: u64, after: &str) {
             println!("{after}: {expected} counted after {:?}", start.elapsed());
             return;
         }
-        assert!(start.elapsed() < LONG, "{after}: {count} of {expected} lines were counted; {}", daemon.log());
+        assert!(start.elapsed() < deadline, "{after}: {count} of {expected} lines were counted; {}", daemon.log());
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -214,7 +218,8 @@ fn past(daemon: &Daemon) -> Value {
     serde_json::from_str::<Value>(&body).unwrap()["journal"]["known"]["past"].clone()
 }
 
-/// `NODETRIAGE_FLOOD_SECONDS=60 cargo test --test lab_journal flood -- --nocapture` shows it for a minute.
+/// `NODETRIAGE_FLOOD_SECONDS=60 cargo test --test lab_journal flood -- --nocapture` shows it for a minute. Unoptimized it reads more slowly
+/// than journald writes, and is given long to catch up: its lag is not what is shown.
 #[test]
 fn a_flood_costs_no_memory_and_no_other_domain_its_time() {
     let Some(lab) = node("trixie", "flood") else { return };
@@ -242,7 +247,7 @@ fn a_flood_costs_no_memory_and_no_other_domain_its_time() {
         }
     }
     let took = start.elapsed();
-    counted(&daemon, from - 1, "after the flood");
+    counted_within(LONG + took * 9, &daemon, from - 1, "after the flood");
     most = most.max(memory(pid));
     let lost = metric(&daemon, "nodetriage_journal_lost_entries_total");
     #[allow(clippy::cast_precision_loss)]

@@ -292,6 +292,7 @@ fn logs_that_the_kubelet_keeps_elsewhere_are_found_by_its_links() {
     fs::create_dir_all(root.join("data/pods/kube-system_etcd-node1_01/etcd")).unwrap();
     fs::write(root.join("data/other.log"), format!("{}\n", cri("F", "slow fdatasync")).repeat(20)).unwrap();
     std::os::unix::fs::symlink("/data/other.log", other).unwrap();
+    std::os::unix::fs::symlink("/data/other.log", root.join("var/log/containers/etcd-node1_kube-system_etcd-backup-9f00.log")).unwrap();
     let node = watch(&root);
     for run in 0..2 {
         let (log, link) = of(run);

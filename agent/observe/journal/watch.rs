@@ -92,6 +92,7 @@ pub fn watch(host: &Arc<Host>, config: &Arc<Config>, signals: &[(&'static str, &
             let beside = Beside::start(host, &mut look, None);
             (look, beside)
         });
+        past::look_for_crashes(host, &mut look.past);
         let tell = |beside: &Beside<'_>, look: &Look| {
             let facts = Observed::from(beside.facts(look, unix_micros(), blind.clone()));
             if told.as_ref() != Some(&facts) {
@@ -104,6 +105,7 @@ pub fn watch(host: &Arc<Host>, config: &Arc<Config>, signals: &[(&'static str, &
 }
 
 struct Watch<'a> {
+    host: &'a Host,
     follow: Follow<'a>,
     look: Look,
     told: Option<Journal>,
@@ -135,7 +137,7 @@ impl<'a> Watch<'a> {
         let beside = Beside::start(host, &mut look, Some(has_kernel));
         let follow = Follow::start(host, opened, find::directories, kept.map(|kept| &kept.marks))?;
         let attentive = Instant::now() + AFTER_CHANGE;
-        let mut watch = Self { follow, look, told: None, told_at: VecDeque::new(), pending: true, attentive, rules, started, kept: None, beside };
+        let mut watch = Self { host, follow, look, told: None, told_at: VecDeque::new(), pending: true, attentive, rules, started, kept: None, beside };
         watch.rescan()?;
         Ok(watch)
     }
@@ -213,6 +215,7 @@ impl<'a> Watch<'a> {
         self.follow.rescan()?;
         self.look.forget_closed(&self.follow.opened.reader);
         self.beside.scan(&self.look);
+        self.pending |= past::look_for_crashes(self.host, &mut self.look.past);
         Ok(())
     }
 
@@ -279,6 +282,6 @@ fn runs(facts: &Facts) -> Vec<(String, Option<String>)> {
 
 /// Whether both tell the same; when the newest line was written is no news by itself.
 fn same(a: &Journal, b: &Journal) -> bool {
-    let telling = |j: &Journal| (j.directories.clone(), j.files, j.unreadable.clone(), j.last_words.clone(), j.signals.clone());
+    let telling = |j: &Journal| (j.directories.clone(), j.files, j.unreadable.clone(), j.last_words.clone(), j.signals.clone(), j.past.clone());
     telling(a) == telling(b)
 }

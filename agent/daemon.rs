@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use crate::checks;
 use crate::config::{Config, Probes};
 use crate::diagnose::Report;
 use crate::facts::units::{Active, Unit};
@@ -30,6 +31,7 @@ use crate::observe::files_watch::{CONFIGURING, FilesWatch, SwapsWatch, changed, 
 use crate::observe::host::Host;
 use crate::observe::journal::{Earlier, Kept};
 use crate::observe::look::Look;
+use crate::observe::pressure::Past;
 use crate::observe::{self, journal, units};
 use crate::publish::{Latest, Snapshot, Unwell, http};
 use crate::state::{State, StateFile};
@@ -69,9 +71,10 @@ async fn run(host: Arc<Host>, config: Arc<Config>) -> anyhow::Result<()> {
     let (publish, latest) = watch::channel(None);
     let (stop, stopped) = oneshot::channel();
     let (memory, journal) = journal_memory();
-    let diagnosing = tokio::spawn(diagnose(Arc::clone(&board), Arc::clone(&config), Arc::clone(&health), publish, memory, stopped));
+    let (measured, pressure) = pressure_memory();
+    let diagnosing = tokio::spawn(diagnose(Arc::clone(&board), Arc::clone(&config), Arc::clone(&health), publish, (memory, measured), stopped));
     let mut tasks = JoinSet::new();
-    supervise(&mut tasks, &host, &config, &board, journal);
+    supervise(&mut tasks, &host, &config, &board, journal, pressure);
     let unwell: Unwell = {
         let health = Arc::clone(&health);
         Arc::new(move || health.unwell())
@@ -116,6 +119,14 @@ fn journal_memory() -> (JournalMemory, (mpsc::Receiver<Earlier>, watch::Sender<O
     ((give, kept), (earlier, keep))
 }
 
+/// The same with the observer of pressure.
+type PressureMemory = (oneshot::Sender<Option<Past>>, watch::Receiver<Option<Past>>);
+
+fn pressure_memory() -> (PressureMemory, (oneshot::Receiver<Option<Past>>, watch::Sender<Option<Past>>)) {
+    let ((give, earlier), (keep, kept)) = (oneshot::channel(), watch::channel(None));
+    ((give, kept), (earlier, keep))
+}
+
 /// Starts the observers. Each owns its domains.
 fn supervise(
     tasks: &mut JoinSet<&'static str>,
@@ -123,6 +134,7 @@ fn supervise(
     config: &Arc<Config>,
     board: &Arc<Board>,
     (earlier, keep): (mpsc::Receiver<Earlier>, watch::Sender<Option<Kept>>),
+    (measured, measures): (oneshot::Receiver<Option<Past>>, watch::Sender<Option<Past>>),
 ) {
     let own = || (Arc::clone(host), Arc::clone(config), Arc::clone(board));
     let (host, config, board) = own();
@@ -134,7 +146,7 @@ fn supervise(
         let _alive = alive;
         // Nobody sends if the process ends before it has begun.
         let earlier = earlier.recv().unwrap_or_default();
-        journal::watch(&host, &config, &crate::checks::signals(), &board, earlier, &|kept| {
+        journal::watch(&host, &config, &checks::signals(), &board, earlier, &|kept| {
             let kept = Some(kept);
             keep.send_if_modified(|last| (*last != kept).then(|| last.clone_from(&kept)).is_some());
         });
@@ -143,7 +155,7 @@ fn supervise(
     let (host, config, board) = own();
     tasks.spawn(named("the observer of files", files(host, config, board)));
     let (host, config, board) = own();
-    tasks.spawn(named("the observer of pressure", async move { match observe::pressure::watch(host, config, board).await {} }));
+    tasks.spawn(named("the observer of pressure", async move { match observe::pressure::watch(host, config, board, measured, measures).await {} }));
     let (host, config, board) = own();
     let live = host.is_live().then(|| (Arc::clone(&host), config.probes, Arc::clone(&board)));
     tasks.spawn(named("the observer of the runtime", async move { match observe::runtime::watch(host, config, board).await {} }));
@@ -169,7 +181,7 @@ async fn files(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
         if let Err(error) = &watch {
             tracing::warn!("no inotify ({error}): changed files are seen at the next resync only; raise fs.inotify.max_user_instances");
         }
-        let units = board.read(configuring_units);
+        let (units, complaint, looked) = (board.read(configuring_units), board.read(complaint_of_networks), tokio::time::Instant::now());
         // What it learns is large, and is not held between two rounds.
         Box::pin(look_at_files(&mut looks, &host, &config, &board)).await;
         let wanted = board.read(directories);
@@ -186,6 +198,7 @@ async fn files(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
             () = changed(watch.as_ref().ok()) => sleep(FILES_BURST).await,
             () = unit_changed(&board, units) => {}
             () = swapped(swaps.as_ref()) => {}
+            () = networks_complained_of(&board, complaint, looked) => {}
             () = sleep(jittered(config.intervals.resync)) => {}
         }
     }
@@ -207,6 +220,23 @@ fn configuring_units(facts: &Facts) -> Vec<Unit> {
 async fn unit_changed(board: &Board, before: Vec<Unit>) {
     let mut news = board.news();
     while board.read(configuring_units) == before && news.changed().await.is_ok() {}
+}
+
+/// When a pod last got no address, and whether the runtime calls its network unready: which addresses are given out is watched only
+/// where they are scarce.
+fn complaint_of_networks(facts: &Facts) -> (Option<Timestamp>, bool) {
+    let no_address = facts.journal.known().and_then(|journal| journal.signals.get(checks::cni_addresses_exhausted::CHECK.code));
+    let ready = || facts.runtime.known()?.answer()?.conditions.iter().find(|condition| condition.kind == "NetworkReady");
+    (no_address.map(|seen| seen.last), ready().is_some_and(|ready| !ready.status))
+}
+
+/// A kubelet goes on trying: not more often than this after the last look.
+const COMPLAINT: Duration = Duration::from_secs(10);
+
+async fn networks_complained_of(board: &Board, before: (Option<Timestamp>, bool), looked: tokio::time::Instant) {
+    let mut news = board.news();
+    while board.read(complaint_of_networks) == before && news.changed().await.is_ok() {}
+    tokio::time::sleep_until(looked + COMPLAINT).await;
 }
 
 /// What is read from files; each look can hang without the others.
@@ -320,14 +350,15 @@ async fn diagnose(
     config: Arc<Config>,
     health: Arc<Health>,
     publish: watch::Sender<Option<Arc<Snapshot>>>,
-    (resume, journal): JournalMemory,
+    ((resume, journal), (resume_pressure, pressure)): (JournalMemory, PressureMemory),
     mut stopped: oneshot::Receiver<()>,
 ) {
     let boot_id = board.read(|facts| facts.node.boot_id.clone());
-    let (earlier, keep, kept) = remembered(&config, boot_id, journal).await;
-    let State { findings, journal: kept_before, boot_id, stopped: in_order, .. } = earlier;
+    let (earlier, keep, kept) = remembered(&config, boot_id.clone(), journal, pressure).await;
+    let State { findings, journal: kept_before, boot_id: booted, stopped: in_order, pressure: measured, .. } = earlier;
+    let _ = resume_pressure.send(measured.filter(|_| boot_id.is_some() && boot_id == booted));
     // Its thread has ended only if this process does, too.
-    let _ = resume.send(Earlier { kept: kept_before, boot_id, stopped: in_order });
+    let _ = resume.send(Earlier { kept: kept_before, boot_id: booted, stopped: in_order });
     let mut history = History::resume(findings);
     let mut news = board.news();
     loop {
@@ -359,7 +390,12 @@ async fn diagnose(
 
 /// What an earlier process left behind, if there is a place to keep it, and the task that keeps it from now on. That is the
 /// last one to write once nobody sends findings any more.
-async fn remembered(config: &Config, boot_id: Option<String>, journal: watch::Receiver<Option<Kept>>) -> (State, watch::Sender<Vec<Since>>, JoinHandle<()>) {
+async fn remembered(
+    config: &Config,
+    boot_id: Option<String>,
+    journal: watch::Receiver<Option<Kept>>,
+    pressure: watch::Receiver<Option<Past>>,
+) -> (State, watch::Sender<Vec<Since>>, JoinHandle<()>) {
     let (keep, findings) = watch::channel(Vec::new());
     let nothing = |keep| (State::default(), keep, tokio::spawn(async {}));
     let Some(directory) = config.state_dir.clone() else { return nothing(keep) };
@@ -374,7 +410,7 @@ async fn remembered(config: &Config, boot_id: Option<String>, journal: watch::Re
             if let Some(error) = error {
                 tracing::warn!("{}: {error}; starting without it: findings count from now", path.display());
             }
-            let keeper = Keeper { findings, journal, boot_id, file: Arc::new(Mutex::new(file)), look: Look::new(LOOK), told: false };
+            let keeper = Keeper { findings, journal, pressure, boot_id, file: Arc::new(Mutex::new(file)), look: Look::new(LOOK), told: false };
             (state, keep, tokio::spawn(keeper.run()))
         }
         Err(blind) => {
@@ -388,6 +424,7 @@ async fn remembered(config: &Config, boot_id: Option<String>, journal: watch::Re
 struct Keeper {
     findings: watch::Receiver<Vec<Since>>,
     journal: watch::Receiver<Option<Kept>>,
+    pressure: watch::Receiver<Option<Past>>,
     boot_id: Option<String>,
     file: Arc<Mutex<StateFile>>,
     look: Look<io::Result<()>>,
@@ -396,11 +433,12 @@ struct Keeper {
 
 impl Keeper {
     async fn run(mut self) {
-        let mut journal_ended = false;
+        let (mut journal_ended, mut pressure_ended) = (false, false);
         loop {
             tokio::select! {
                 changed = self.findings.changed() => if changed.is_err() { break },
                 changed = self.journal.changed(), if !journal_ended => journal_ended = changed.is_err(),
+                changed = self.pressure.changed(), if !pressure_ended => pressure_ended = changed.is_err(),
             }
             self.write(false).await;
         }
@@ -410,7 +448,8 @@ impl Keeper {
     /// On a thread: the node's disk may hang.
     async fn write(&mut self, stopped: bool) {
         let (findings, journal) = (self.findings.borrow_and_update().clone(), self.journal.borrow_and_update().clone());
-        let state = State { findings, boot_id: self.boot_id.clone(), stopped, journal, ..State::default() };
+        let pressure = self.pressure.borrow_and_update().clone();
+        let state = State { findings, boot_id: self.boot_id.clone(), stopped, journal, pressure, ..State::default() };
         let file = Arc::clone(&self.file);
         let written = self.look.at(move || file.lock().unwrap_or_else(PoisonError::into_inner).write(state)).await;
         let error = match written {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::Since;
 use crate::observe::journal::Kept;
+use crate::observe::pressure::Past;
 
 /// The version of the file's form; one of another version is not read.
 const SCHEMA: u32 = 1;
@@ -25,6 +26,7 @@ pub struct State {
     /// The process ended because it was asked to, as it is at a shutdown.
     pub stopped: bool,
     pub journal: Option<Kept>,
+    pub pressure: Option<Past>,
 }
 
 /// The file, in a directory of the agent's own (not the node's).

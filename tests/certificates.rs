@@ -1266,6 +1266,79 @@ fn what_a_server_presents_is_compared_with_its_file() {
     assert!(!findings(&report).iter().any(|finding| finding.starts_with("certificate-served-differs")), "what is served is the file again");
 }
 
+/// A machine with a network and processes of its own on a disk that kubeadm made: openssl serves what the API server and etcd would,
+/// the latter to nobody without a client certificate. Both certificates are renewed, and then the servers are started again.
+const CONTROL_PLANE: &str = r#"
+root=$1; agent=$2; . "$3/tests/openssl-ca.sh"; ca_begin "$root/ca" DNS:node1
+ip link set lo up
+mount --make-rprivate /; mkdir "$root/proc"; mount -t proc proc /proc; mount --bind /proc "$root/proc"
+cd "$root/etc/kubernetes/pki"
+serve() { # PORT CERTIFICATE CA OPTIONS...
+    openssl s_server -quiet -accept "127.0.0.1:$1" -cert "$2.crt" -key "$2.key" -CAfile "$3" "${@:4}" < /dev/null > "$root/$1.log" 2>&1 &
+    servers+=($!)
+    for _ in $(seq 400); do
+        if ss --no-header --listening --tcp --numeric "sport = :$1" | grep -q .; then return; fi
+        sleep 0.05
+    done
+    echo "nobody listens on $1" >&2; exit 1
+}
+serve_all() { servers=(); serve 6443 apiserver ca.crt; serve 2379 etcd/server etcd/ca.crt -Verify 3 -verify_return_error; }
+look() { "$agent" check --at 2026-12-01T03:12:44Z --node-name node1 --output json --root "$root" > "$root/$1.json" || [ $? -le 2 ]; }
+renew() { # CERTIFICATE CA
+    ca_request_again "$1.crt" "$1.key"
+    ca_sign "$root/renewed" 20261130000000Z 20271130000000Z reissue "$2.key" "$2.crt"
+    mv "$1.crt" "$1.old"; mv "$root/renewed" "$1.crt"
+}
+serve_all; look healthy
+renew apiserver ca; renew etcd/server etcd/ca; look renewed
+kill "${servers[@]}"; wait "${servers[@]}" || true
+serve_all; look restarted
+# What it says of the connection it may say after it has closed it.
+for _ in $(seq 400); do ! grep -q 'peer did not return' "$root/2379.log" || break; sleep 0.05; done
+"#;
+
+#[test]
+fn the_api_server_and_etcd_are_asked_for_what_they_present() {
+    if !nix::unistd::geteuid().is_root() {
+        let _ = writeln!(std::io::stderr(), "left out: what the API server and etcd present, which needs root for namespaces of their own");
+        return;
+    }
+    let disk = Disk::new();
+    fs::remove_dir_all(&disk.0).unwrap();
+    fs::create_dir(&disk.0).unwrap();
+    disk.unpack("kubeadm-control-plane-healthy", &[]);
+    let mut machine = Command::new("unshare");
+    machine.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "bash", "-euo", "pipefail", "-c", CONTROL_PLANE, "machine"]);
+    let output = machine.arg(&disk.0).arg(env!("CARGO_BIN_EXE_nodetriage")).arg(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let report = |name: &str| serde_json::from_slice::<Report>(&fs::read(disk.path(&format!("{name}.json"))).unwrap()).unwrap();
+    for name in ["healthy", "restarted"] {
+        assert_eq!(findings(&report(name)), [""; 0], "{name}");
+    }
+    let report = report("renewed");
+    let differs = |file: &str| format!("certificate-served-differs /etc/kubernetes/pki/{file}");
+    assert_eq!(findings(&report), [differs("apiserver.crt"), differs("etcd/server.crt")]);
+    let serial = |path: &str| {
+        let output = Command::new("openssl").args(["x509", "-noout", "-serial", "-in"]).arg(disk.path(path)).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().replace("serial=", "serial ")
+    };
+    for (file, name, address, pod) in [
+        ("apiserver", "the API server's serving certificate", "127.0.0.1:6443", "kube-apiserver"),
+        ("etcd/server", "etcd's serving certificate", "127.0.0.1:2379", "etcd"),
+    ] {
+        let path = format!("/etc/kubernetes/pki/{file}.crt");
+        let finding = report.findings.iter().find(|finding| finding.subject == path).unwrap();
+        assert_eq!(finding.summary, format!("{name} was replaced, and {address} still presents the old one, which ends in 357 d"));
+        for (source, of) in [(address, path.replace(".crt", ".old")), (path.as_str(), path.clone())] {
+            let evidence = finding.evidence.iter().find(|evidence| evidence.source == source).unwrap();
+            assert!(evidence.saw.starts_with(&format!("{}, notAfter ", serial(&of))), "{evidence:?}");
+        }
+        assert_eq!(finding.remedy, [format!("crictl pods --namespace kube-system --label component={pod} --quiet | xargs -r crictl stopp")]);
+    }
+    let refused = fs::read_to_string(disk.path("2379.log")).unwrap();
+    assert!(refused.contains("peer did not return a certificate"), "etcd's stand-in lets nobody in: {refused}");
+}
+
 /// The daemon's report about certificates, at once and without a pause until it is as expected; how long that took.
 fn until(address: &str, expected: &[&str]) -> std::time::Duration {
     let start = std::time::Instant::now();

@@ -7,20 +7,20 @@
 set -euo pipefail
 action=$1 tree=$2 days=$3
 ca=$tree.ca
+. "$(dirname "$0")/openssl-ca.sh"
 
 when() { date --utc --date "$1" +%Y%m%d%H%M%SZ; }
 
-# sign NAME SUBJECT START END EXTENSIONS [-selfsign]
+# sign NAME SUBJECT START END EXTENSIONS [CA-CERTIFICATE]
 sign() {
-    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$ca/$1.key" -subj "$2" -out "$ca/$1.csr" 2>/dev/null
-    openssl ca -batch -notext -config "$ca/openssl.cnf" -keyfile "$ca/ca.key" ${6:--cert "$ca/ca.crt"} ${6:+-selfsign} \
-        -in "$ca/$1.csr" -startdate "$(when "$3")" -enddate "$(when "$4")" -extensions "$5" -out "$ca/$1.crt" 2>/dev/null
+    ca_request "$ca/$1.key" "$2"
+    ca_sign "$ca/$1.crt" "$(when "$3")" "$(when "$4")" "$5" "$ca/ca.key" "${6:-}"
 }
 
 # client START: one year is what kubeadm and the controller manager sign; it ends in $days.
 client() {
     local end="now + $days days" file
-    sign client "/O=system:nodes/CN=system:node:node1" "$1" "$end" client
+    sign client "/O=system:nodes/CN=system:node:node1" "$1" "$end" client "$ca/ca.crt"
     file=kubelet-client-$(date --utc +%Y-%m-%d-%H-%M-%S-%N).pem
     (umask 077 && cat "$ca/client.crt" "$ca/client.key" > "$tree/var/lib/kubelet/pki/$file")
     # client-go util/certificate/certificate_store.go updateSymlink: absolute, and renamed into place.
@@ -31,46 +31,18 @@ client() {
 if [ "$action" = renew ]; then
     start="now - 5 minutes"
     [ "$days" -gt 0 ] || start="now - 366 days"
+    ca_go_on "$ca"
     client "$start"
     exit
 fi
 
 mkdir -p "$ca" "$tree"/etc/{kubernetes/{pki,manifests},cni/net.d,containerd} "$tree"/var/lib/{kubelet/pki,containerd} \
     "$tree"/opt/cni/bin "$tree"/usr/lib/systemd/system/kubelet.service.d "$tree"/run
-: > "$ca/index.txt"
-cat > "$ca/openssl.cnf" <<END
-[ca]
-default_ca = here
-[here]
-database = $ca/index.txt
-new_certs_dir = $ca
-rand_serial = yes
-default_md = sha256
-policy = any
-unique_subject = no
-[any]
-organizationName = optional
-commonName = supplied
-[authority]
-basicConstraints = critical,CA:true
-keyUsage = critical,keyCertSign,digitalSignature
-subjectKeyIdentifier = hash
-[client]
-basicConstraints = critical,CA:false
-keyUsage = critical,digitalSignature
-extendedKeyUsage = clientAuth
-authorityKeyIdentifier = keyid
-[server]
-basicConstraints = critical,CA:false
-keyUsage = critical,digitalSignature
-extendedKeyUsage = serverAuth
-authorityKeyIdentifier = keyid
-subjectAltName = IP:192.0.2.1
-END
-sign ca /CN=kubernetes "now - 400 days" "now + 3250 days" authority -selfsign
+ca_begin "$ca" IP:192.0.2.1
+sign ca /CN=kubernetes "now - 400 days" "now + 3250 days" authority
 client "now - 363 days"
 # What the API server of this node's cluster presents, for who stands in for it.
-sign api-server /CN=kube-apiserver "now - 363 days" "now + 300 days" server
+sign api-server /CN=kube-apiserver "now - 363 days" "now + 300 days" server "$ca/ca.crt"
 (umask 077 && cat "$ca/api-server.crt" "$ca/api-server.key" > "$ca/api-server.pem")
 cp "$ca/ca.crt" "$tree/etc/kubernetes/pki/ca.crt"
 

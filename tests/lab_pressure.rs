@@ -17,8 +17,12 @@ const KUBELET: &str = "/var/lib/kubelet/config.yaml";
 
 /// A node with this in the kubelet's configuration.
 fn boot(name: &str, kubelet: &str) -> Option<Lab> {
+    boot_with_period(name, kubelet, "2s")
+}
+
+fn boot_with_period(name: &str, kubelet: &str, period: &str) -> Option<Lab> {
     let lab = Lab::boot("trixie", name)?;
-    lab.sh(&format!("printf 'evictionPressureTransitionPeriod: 2s\n{kubelet}' > /tmp/more && sed -i '/^evictionPressureTransitionPeriod/d' {KUBELET} && cat /tmp/more >> {KUBELET}"));
+    lab.sh(&format!("printf 'evictionPressureTransitionPeriod: {period}\n{kubelet}' > /tmp/more && sed -i '/^evictionPressureTransitionPeriod/d' {KUBELET} && cat /tmp/more >> {KUBELET}"));
     Some(lab)
 }
 
@@ -124,6 +128,63 @@ fn a_real_disk_fills_up_and_is_told_with_who_fills_it() {
     daemon.wait_for(event, "remounted read-only", |report| has(report, &pressure("filesystem-read-only")));
     let event = lab.event(&format!("mount -o remount,rw {at}"));
     daemon.wait_for(event, "remounted writable", |report| !has(report, &pressure("filesystem-read-only")));
+    lab.sh(&format!("umount {at}"));
+}
+
+fn summary(report: &Value, code: &str) -> Option<String> {
+    let finding = report["findings"].as_array()?.iter().find(|finding| finding["code"] == code)?;
+    finding["summary"].as_str().map(str::to_owned)
+}
+
+/// Until when the condition stays is known to the process that comes after one that was killed, and so is what the disk has lost
+/// for two hours: both are in its first report.
+#[test]
+fn what_was_measured_outlives_an_update_of_ours() {
+    let Some(lab) = boot_with_period("pressure-past", "", "5m") else { return };
+    let at = "/var/lib/containerd";
+    let _disk = Disk::mount(&lab, at);
+    let first = daemon(&lab);
+    let event = lab.event(&format!("head -c 52M /dev/zero > {at}/layer; sync"));
+    within_two_looks(&first, event, "52 of 64 MB are written", &format!("disk-pressure {at}"), true);
+    let event = lab.event(&format!("rm {at}/layer; sync"));
+    let report = within_two_looks(&first, event, "they are removed", &format!("disk-pressure {at}"), false);
+    let stays = summary(&report, "pressure-lifting").expect("the kubelet holds its condition");
+    let pressure = || serde_json::from_str::<Value>(&first.get("/api/v1/facts").unwrap().1).unwrap()["pressure"]["known"].clone();
+    let last = pressure()["crossed"][0]["last"].clone();
+    let file = lab.root().parent().unwrap().join("state/state.json");
+    let state = || serde_json::from_slice::<Value>(&std::fs::read(&file).unwrap_or_default()).unwrap_or_default();
+    let kept = || state()["pressure"]["crossed"].as_object().is_some_and(|crossed| crossed.values().any(|met| met["last"] == last));
+    lab.until(kept, "it is kept");
+    let (available, now) = (pressure()["imagefs"]["known"]["available"].as_u64().unwrap(), std::time::SystemTime::now());
+    drop(first);
+
+    // As if it had lost 2 MB every five minutes.
+    let mut edited = state();
+    let point = |ago: u32| {
+        let time = nodetriage::facts::Timestamp::from(now - ago * std::time::Duration::from_mins(5));
+        serde_json::json!({ "at": time, "available": { "imagefs.available": available + u64::from(ago) * (2 << 20) } })
+    };
+    edited["pressure"]["points"] = (0..24).rev().map(point).collect();
+    std::fs::write(&file, edited.to_string()).unwrap();
+    let second = daemon(&lab);
+    let report = second.report();
+    assert_eq!(summary(&report, "pressure-lifting"), Some(stays), "{report:#}\n{}", second.log());
+    let filling = summary(&report, "disk-filling").unwrap_or_else(|| panic!("{report:#}\n{}", second.log()));
+    assert!(filling.starts_with(&format!("{at} loses 24.0 MiB an hour")), "{filling}");
+
+    // Another kubelet has no condition to hold.
+    let event = lab.event("systemctl restart kubelet");
+    second.wait_for(event, "the kubelet was restarted", |report| !has(report, "pressure-lifting DiskPressure"));
+    drop(second);
+
+    // What was measured in another boot is of no use.
+    let mut edited = state();
+    assert!(edited["pressure"]["points"].as_array().is_some_and(|points| points.len() >= 23), "{edited:#}");
+    edited["boot_id"] = "0330b2c1-a15b-4f86-9d0f-6d9a3c1f2b10".into();
+    std::fs::write(&file, edited.to_string()).unwrap();
+    let third = daemon(&lab);
+    assert_eq!(summary(&third.report(), "disk-filling"), None, "{}", third.log());
+    drop(third);
     lab.sh(&format!("umount {at}"));
 }
 

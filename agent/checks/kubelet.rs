@@ -70,8 +70,8 @@ pub(super) fn version(facts: &Facts) -> Option<Sourced<String>> {
     let said = || {
         let seen = facts.journal.known()?.signals.get(super::kubelet_flag_outdated::CHECK.code)?;
         let line = seen.samples.last()?;
-        let (_, version) = line.message.split_once("kubeletVersion=\"v")?;
-        let version: String = version.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+        let record = line.record();
+        let version: String = record.value("kubeletVersion")?.strip_prefix('v')?.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
         Some(Sourced::new(version, line.source.clone()))
     };
     facts.kubelet.known().and_then(|kubelet| kubelet.version.clone()).or_else(said)

@@ -3,6 +3,22 @@
 //! A check is a pure function of facts and configuration.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+/// `explained_by`: the checks of units that do not run, and what else explains it.
+macro_rules! units_that_do_not_run {
+    ($($also:path),* $(,)?) => {
+        &[
+            &super::unit_missing::CHECK,
+            &super::unit_masked::CHECK,
+            &super::unit_load_error::CHECK,
+            &super::unit_failed::CHECK,
+            &super::unit_stuck::CHECK,
+            &super::unit_inactive::CHECK,
+            &super::unit_crash_looping::CHECK,
+            $(&$also,)*
+        ]
+    };
+}
+
 pub mod api_server_endpoint_mismatch;
 pub mod api_server_name_unresolvable;
 pub mod api_server_not_running;

@@ -8,16 +8,7 @@ use crate::facts::{Blind, Facts};
 use crate::finding::{Check, Finding};
 
 /// What keeps the runtime from answering at all.
-pub(super) const STOPS_THE_RUNTIME: &[&Check] = &[
-    &super::unit_missing::CHECK,
-    &super::unit_masked::CHECK,
-    &super::unit_load_error::CHECK,
-    &super::unit_inactive::CHECK,
-    &super::unit_failed::CHECK,
-    &super::unit_crash_looping::CHECK,
-    &super::unit_stuck::CHECK,
-    &super::runtime_config_invalid::CHECK,
-];
+pub(super) const STOPS_THE_RUNTIME: &[&Check] = units_that_do_not_run![super::runtime_config_invalid::CHECK,];
 
 /// The facts, where there is anything to judge: `None` on a machine that is no node.
 pub(super) fn judged(facts: &Facts) -> Result<Option<&Runtime>, Blind> {

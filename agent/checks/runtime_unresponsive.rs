@@ -19,19 +19,12 @@ pub static CHECK: Check = Check {
     examine,
 };
 
-const EXPLAINED_BY: &[&Check] = &[
-    &super::unit_missing::CHECK,
-    &super::unit_masked::CHECK,
-    &super::unit_load_error::CHECK,
-    &super::unit_inactive::CHECK,
-    &super::unit_failed::CHECK,
-    &super::unit_crash_looping::CHECK,
-    &super::unit_stuck::CHECK,
-    &super::runtime_config_invalid::CHECK,
-    &super::cni_config_missing::CHECK,
-    &super::cni_config_invalid::CHECK,
-    &super::cni_plugin_missing::CHECK,
-    &super::filesystem_read_only::CHECK,
+const EXPLAINED_BY: &[&Check] = units_that_do_not_run![
+    super::runtime_config_invalid::CHECK,
+    super::cni_config_missing::CHECK,
+    super::cni_config_invalid::CHECK,
+    super::cni_plugin_missing::CHECK,
+    super::filesystem_read_only::CHECK,
 ];
 
 fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {

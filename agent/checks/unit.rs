@@ -5,22 +5,6 @@ use crate::facts::units::{Active, EMBEDDED, Ending, KNOWN, Unit};
 use crate::facts::{Blind, Facts, Timestamp};
 use crate::finding::{Check, Component, Finding};
 
-/// The checks of units that do not run.
-macro_rules! units_that_do_not_run {
-    ($($also:path),* $(,)?) => {
-        &[
-            &super::unit_missing::CHECK,
-            &super::unit_masked::CHECK,
-            &super::unit_load_error::CHECK,
-            &super::unit_failed::CHECK,
-            &super::unit_stuck::CHECK,
-            &super::unit_inactive::CHECK,
-            &super::unit_crash_looping::CHECK,
-            $(&$also,)*
-        ]
-    };
-}
-
 /// What keeps a unit from being started: its own file, or the runtime it needs.
 pub(super) static KEEPS_A_UNIT_STOPPED: &[&Check] = units_that_do_not_run![];
 
@@ -336,7 +320,7 @@ pub(super) fn last_words(facts: &Facts, unit: &Unit, active: &Active, finding: F
     let Some((words, line)) = words.and_then(|words| Some((words, words.last()?))) else { return finding };
     let same_run = words.invocation_id.is_some() && words.invocation_id == active.invocation_id;
     let run_before = was_restarted(active) && began(active).is_some_and(|began| (0..2 * HOLD_SECONDS).contains(&began.seconds_since(line.time)));
-    if same_run || run_before { finding.evidence(format!("{}, last {}", unit.name, line.time.clock()), line.message.clone()) } else { finding }
+    if same_run || run_before { finding.evidence(format!("{}, last {}", unit.name, line.time.clock()), line.said()) } else { finding }
 }
 
 #[cfg(test)]

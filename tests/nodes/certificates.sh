@@ -4,46 +4,17 @@
 # No report shows a key or a serial number, so that the goldens stay as they are.
 set -euo pipefail
 cd "$(dirname "$0")"
+. ../openssl-ca.sh
 work=$(mktemp -d)
 trap 'rm -r "$work"' EXIT
 tar xzf ../data/trees/kubeadm-control-plane-healthy.tar.gz -C "$work"
 tree=$work/etc/kubernetes
-: > "$work/index.txt"
-cat > "$work/openssl.cnf" <<END
-[ca]
-default_ca = here
-[here]
-database = $work/index.txt
-new_certs_dir = $work
-rand_serial = yes
-default_md = sha256
-policy = any
-unique_subject = no
-copy_extensions = copyall
-[any]
-organizationName = optional
-commonName = supplied
-[authority]
-basicConstraints = critical,CA:true
-keyUsage = critical,keyCertSign,digitalSignature
-subjectKeyIdentifier = hash
-[client]
-basicConstraints = critical,CA:false
-keyUsage = critical,digitalSignature
-extendedKeyUsage = clientAuth
-[server]
-basicConstraints = critical,CA:false
-keyUsage = critical,digitalSignature
-extendedKeyUsage = serverAuth
-subjectAltName = DNS:node1,IP:192.0.2.11
-[reissue]
-END
+ca_begin "$work" DNS:node1,IP:192.0.2.11
 
 # issue OUT SUBJECT FROM TO EXTENSIONS [CA-CRT CA-KEY]: a certificate and its key in one file, as the kubelet keeps them.
 issue() {
-    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$work/key" -subj "$2" -out "$work/csr" 2> "$work/log"
-    openssl ca -batch -notext -config "$work/openssl.cnf" -cert "${6:-$tree/pki/ca.crt}" -keyfile "${7:-$tree/pki/ca.key}" \
-        -in "$work/csr" -startdate "$3" -enddate "$4" -extensions "$5" -out "$work/crt" 2>> "$work/log" || { cat "$work/log"; exit 1; }
+    ca_request "$work/key" "$2"
+    ca_sign "$work/crt" "$3" "$4" "$5" "${7:-$tree/pki/ca.key}" "${6:-$tree/pki/ca.crt}"
     mkdir -p "$(dirname "$1")"
     # A key is rewritten in the form of RFC 5915, as Go writes it.
     { cat "$work/crt"; openssl ec -in "$work/key" 2> /dev/null; } > "$1"
@@ -51,18 +22,15 @@ issue() {
 
 # authority NAME SUBJECT FROM TO: another CA, in $work/NAME.crt and .key
 authority() {
-    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$work/$1.key" -subj "$2" -out "$work/csr" 2> "$work/log"
-    openssl ca -batch -notext -config "$work/openssl.cnf" -selfsign -keyfile "$work/$1.key" -in "$work/csr" -startdate "$3" -enddate "$4" \
-        -extensions authority -out "$work/$1.crt" 2>> "$work/log"
+    ca_request "$work/$1.key" "$2"
+    ca_sign "$work/$1.crt" "$3" "$4" authority "$work/$1.key"
 }
 
 # again OUT OLD KEY CA FROM TO: the same certificate with another life, for the same key.
 again() {
-    openssl x509 -x509toreq -copy_extensions copyall -in "$2" -signkey "$3" -out "$work/csr" 2> "$work/log"
-    openssl ca -batch -notext -config "$work/openssl.cnf" -cert "$tree/pki/$4.crt" -keyfile "$tree/pki/$4.key" \
-        -in "$work/csr" -startdate "$5" -enddate "$6" -extensions reissue -out "$work/crt" 2>> "$work/log" || { cat "$work/log"; exit 1; }
+    ca_request_again "$2" "$3"
     mkdir -p "$(dirname "$1")"
-    cp "$work/crt" "$1"
+    ca_sign "$1" "$5" "$6" reissue "$tree/pki/$4.key" "$tree/pki/$4.crt"
 }
 
 # inline OUT OLD FROM TO: the same kubeconfig, its client certificate with another life.
@@ -109,9 +77,8 @@ issue "$work/two" $node $year 20271123181000Z client
 { openssl x509 -in "$work/one"; openssl ec -in "$work/two" 2> /dev/null; } > worker-client-key-mismatch/$pki/kubelet-client-2026-11-23-18-10-00.pem
 
 # The CA, signed again with its own key, and ending before what it signed.
-openssl x509 -x509toreq -in "$tree/pki/ca.crt" -signkey "$tree/pki/ca.key" -out "$work/csr" 2> "$work/log"
-openssl ca -batch -notext -config "$work/openssl.cnf" -selfsign -keyfile "$tree/pki/ca.key" -in "$work/csr" -startdate 20170601000000Z -enddate 20270601000000Z \
-    -extensions authority -out worker-ca-ending/root/etc/kubernetes/pki/ca.crt 2>> "$work/log"
+ca_request_again "$tree/pki/ca.crt" "$tree/pki/ca.key"
+ca_sign worker-ca-ending/root/etc/kubernetes/pki/ca.crt 20170601000000Z 20270601000000Z reissue "$tree/pki/ca.key"
 
 # A truncated copy of a good certificate.
 mkdir -p worker-client-certificate-truncated/$pki

@@ -3,13 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::past;
 use crate::facts::kubelet::EvictionThreshold;
 use crate::facts::pressure::{Crossed, Pressure, Signal};
 use crate::facts::{Kubelet, Timestamp};
 
-/// By the signal's name.
 #[derive(Debug, Default)]
-pub(super) struct Thresholds(BTreeMap<&'static str, Met>);
+pub(super) struct Thresholds {
+    /// By the signal's name.
+    met: BTreeMap<String, Met>,
+    /// Since when the kubelet has run that remembers them.
+    kubelet_since: Option<Timestamp>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Met {
@@ -23,18 +28,47 @@ struct Met {
 }
 
 impl Thresholds {
+    /// What an earlier process has followed; `now` and `clock` are the same moment.
+    pub fn resume(crossed: &BTreeMap<String, past::Met>, kubelet_since: Option<Timestamp>, now: Instant, clock: Timestamp) -> Self {
+        let at = |then: Timestamp| now.checked_sub(Duration::from_micros(clock.unix_micros().checked_sub(then.unix_micros())?.try_into().ok()?));
+        let met = |met: &past::Met| {
+            let soft_since = met.soft_since.and_then(at);
+            Some(Met { last: (at(met.last)?, met.last), soft_since, hard_until: met.hard_until, soft_until: met.soft_until })
+        };
+        Self { met: crossed.iter().filter_map(|(name, kept)| Some((name.clone(), met(kept)?))).collect(), kubelet_since }
+    }
+
+    /// For [`Self::resume`].
+    pub fn keep(&self, now: Instant, clock: Timestamp) -> (BTreeMap<String, past::Met>, Option<Timestamp>) {
+        let at = |then: Instant| {
+            Timestamp::from_unix_micros(clock.unix_micros().checked_sub(now.saturating_duration_since(then).as_micros().try_into().ok()?)?.try_into().ok()?)
+        };
+        let keep = |met: &Met| past::Met { last: met.last.1, soft_since: met.soft_since.and_then(at), hard_until: met.hard_until, soft_until: met.soft_until };
+        (self.met.iter().map(|(name, met)| (name.clone(), keep(met))).collect(), self.kubelet_since)
+    }
+
+    /// Another kubelet has been started, if it is known since when it runs: it remembers nothing of the last one's
+    /// (`nodeConditionsLastObservedAt` and `thresholdsFirstObservedAt` are in its memory).
+    pub fn kubelet_runs_since(&mut self, since: Option<Timestamp>) {
+        if let Some(since) = since
+            && self.kubelet_since.replace(since).is_some_and(|before| before != since)
+        {
+            self.met.clear();
+        }
+    }
+
     /// Takes a measurement, and tells what was crossed within the transition period.
     pub fn take(&mut self, pressure: &Pressure, kubelet: &Kubelet, now: Instant, clock: Timestamp) -> Vec<Crossed> {
         let transition = Duration::from_secs(kubelet.eviction_pressure_transition_seconds.value);
         let mut told = Vec::new();
         for signal in pressure.signals() {
-            let before = self.0.remove(signal.name);
+            let before = self.met.remove(signal.name);
             let Some(met) = met(&signal, pressure, kubelet, before, (now, clock)) else { continue };
             // The condition stays for a while.
             if now.saturating_duration_since(met.last.0) < transition {
                 let reclaiming = met.hard_until.is_some() && pressure.hard(&signal, kubelet).is_none_or(|(_, limit)| signal.available >= limit);
                 told.push(Crossed { signal: signal.name.to_owned(), last: met.last.1, reclaiming });
-                self.0.insert(signal.name, met);
+                self.met.insert(signal.name.to_owned(), met);
             }
         }
         told
@@ -78,9 +112,16 @@ mod tests {
         kubelet
     }
 
-    /// What is told of nodefs, of 1000 bytes, as the seconds pass: last crossed, and whether it still reclaims.
+    /// What is told of nodefs, of 1000 bytes, as the seconds pass: last crossed, and whether it still reclaims. A process that has
+    /// measured all of it tells the same as ones that are replaced after each look.
     fn told(name: &str, config: &str, measured: &[(u64, u64)]) -> Vec<Option<(i64, bool)>> {
-        let (kubelet, mut thresholds) = (configured(name, config), Thresholds::default());
+        let [told, by_many] = [false, true].map(|anew| told_by(&configured(name, config), measured, anew));
+        assert_eq!(told, by_many);
+        told
+    }
+
+    fn told_by(kubelet: &Kubelet, measured: &[(u64, u64)], anew: bool) -> Vec<Option<(i64, bool)>> {
+        let mut thresholds = Thresholds::default();
         let (start, clock) = (Instant::now(), Timestamp::from_unix_seconds(1_000_000).unwrap());
         let look = |(second, available): &(u64, u64)| {
             let unknown = serde_json::json!({ "unknown": { "reason": "not here" } });
@@ -88,7 +129,12 @@ mod tests {
             let pressure = serde_json::json!({ "memory": unknown, "nodefs": nodefs, "imagefs": unknown, "pids": unknown, "mounts": unknown });
             let pressure: Pressure = serde_json::from_value(pressure).unwrap();
             let after = Duration::from_secs(*second);
-            let crossed = thresholds.take(&pressure, &kubelet, start + after, clock.plus(after));
+            let crossed = thresholds.take(&pressure, kubelet, start + after, clock.plus(after));
+            if anew {
+                let kept = serde_json::to_string(&thresholds.keep(start + after, clock.plus(after))).unwrap();
+                let (met, since) = serde_json::from_str(&kept).unwrap();
+                thresholds = Thresholds::resume(&met, since, start + after, clock.plus(after));
+            }
             crossed.first().map(|crossed| (crossed.last.seconds_since(clock), crossed.reclaiming))
         };
         measured.iter().map(look).collect()
@@ -102,6 +148,17 @@ mod tests {
         assert_eq!(default, [None, Some((10, false)), Some((20, false)), Some((20, false)), Some((20, false)), None, Some((330, false))]);
         let short = told("short", &format!("{config}evictionPressureTransitionPeriod: 30s\n"), &[(0, 99), (29, 500), (30, 500)]);
         assert_eq!(short, [Some((0, false)), Some((0, false)), None]);
+    }
+
+    #[test]
+    fn another_kubelet_remembers_nothing() {
+        let (start, clock) = (Instant::now(), Timestamp::from_unix_seconds(1_000_000).unwrap());
+        let met = past::Met { last: clock, soft_since: None, hard_until: None, soft_until: None };
+        let mut thresholds = Thresholds::resume(&[("nodefs.available".to_owned(), met)].into(), Some(clock), start, clock.plus(Duration::from_secs(9)));
+        for (since, remembered) in [(None, 1), (Some(clock), 1), (None, 1), (Some(clock.plus(Duration::from_secs(8))), 0)] {
+            thresholds.kubelet_runs_since(since);
+            assert_eq!(thresholds.met.len(), remembered, "{since:?}");
+        }
     }
 
     /// `thresholdsMet(m.thresholdsMet, observations, true)`: the quantity and the minimum reclaim.

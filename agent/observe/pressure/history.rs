@@ -28,6 +28,7 @@ pub(super) struct History {
 
 /// Points of an hour.
 const HOUR: usize = 12;
+const HOUR_SECONDS: i64 = 3600;
 
 impl History {
     /// Adds a measurement, made at that instant, which the node's clock calls `clock`.
@@ -62,7 +63,7 @@ impl History {
         while self.points.len() > Point::MOST {
             self.points.pop_front();
         }
-        self.told = (Arc::new(self.points.iter().cloned().collect()), Arc::new(self.hours.iter().cloned().collect()));
+        self.tell();
     }
 
     fn count_in_hour(&mut self, point: &Point) {
@@ -80,6 +81,32 @@ impl History {
             let least = hour.available.entry(name.clone()).or_insert(*available);
             *least = (*least).min(*available);
         }
+    }
+
+    /// What an earlier process has measured, as far as it is not too old by now.
+    pub fn resume(points: &[Point], hours: &[Point], in_hour: usize, clock: SystemTime) -> Self {
+        let now = Timestamp::from(clock);
+        let lately = |all: &[Point], most: usize, span: i64| -> VecDeque<Point> {
+            let limit = span.saturating_mul(i64::try_from(most).unwrap_or(i64::MAX));
+            let last = all.iter().skip(all.len().saturating_sub(most));
+            last.filter(|point| (0..=limit).contains(&now.seconds_since(point.at))).cloned().collect()
+        };
+        let span = Point::SPAN.as_secs().cast_signed();
+        let mut history = Self { points: lately(points, Point::MOST, span), hours: lately(hours, Point::MOST_HOURS, HOUR_SECONDS), ..Self::default() };
+        // An hour that has ended meanwhile is not gone on with.
+        let goes_on = history.hours.back().is_some_and(|hour| now.seconds_since(hour.at) < HOUR_SECONDS);
+        history.in_hour = if goes_on { in_hour } else { HOUR };
+        history.tell();
+        history
+    }
+
+    /// The points that the last hour has had.
+    pub fn in_hour(&self) -> usize {
+        self.in_hour
+    }
+
+    fn tell(&mut self) {
+        self.told = (Arc::new(self.points.iter().cloned().collect()), Arc::new(self.hours.iter().cloned().collect()));
     }
 
     /// The last hours in points, and the last days in hours.
@@ -129,6 +156,32 @@ mod tests {
         let least = hours.iter().map(|hour| hour.available["nodefs.available"]).min().unwrap();
         assert!((1_000_000 - 8640..1_000_000 - 8600).contains(&least), "{least}");
         assert_eq!(history.told().0.len(), Point::MOST);
+    }
+
+    /// Four minutes later, as after an update: as if nothing had been. Three hours later only the days are of use.
+    #[test]
+    fn another_process_goes_on_where_the_last_one_ended() {
+        let (start, clock) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_hours(1000));
+        let mut history = History::default();
+        for round in 0..5 * 360_u64 {
+            let after = Duration::from_secs(round * 10);
+            history.take(&signal(1_000_000 - round), start + after, clock + after);
+        }
+        let (points, hours) = history.told();
+        let ended = clock + Duration::from_hours(5);
+        let resumed = |later: Duration| History::resume(&points, &hours, history.in_hour(), ended + later);
+        let told = resumed(Duration::from_mins(4)).told();
+        assert_eq!(told.1, hours);
+        assert!(points.ends_with(&told.0) && told.0.len() >= Point::MOST - 1, "{}", told.0.len());
+        let mut later = resumed(Duration::from_hours(3));
+        assert!(later.told().0.is_empty() && later.told().1 == hours);
+        let again = ended + Duration::from_hours(3);
+        later.take(&signal(7), start, again);
+        later.take(&signal(7), start + Point::SPAN, again + Point::SPAN);
+        assert_eq!(later.told().1.len(), hours.len() + 1, "another hour has begun");
+        for past in [History::resume(&points, &hours, 0, clock - Duration::from_hours(1)), resumed(Duration::from_hours(100))] {
+            assert!(past.told().0.is_empty() && past.told().1.is_empty());
+        }
     }
 
     #[test]

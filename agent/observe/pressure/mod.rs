@@ -8,6 +8,7 @@ mod kept;
 mod kernel;
 mod mounts;
 mod names;
+mod past;
 mod places;
 mod processes;
 mod watch;
@@ -19,6 +20,7 @@ use super::host::Host;
 use super::runtime;
 use crate::config;
 use crate::facts::pressure::{Signal, Stalls};
+use crate::facts::units::EMBEDDED;
 use crate::facts::{Blind, Kubelet, Observed, Pressure, Runtime, Timestamp, Units};
 use cgroups::Cgroups;
 use crossed::Thresholds;
@@ -26,6 +28,7 @@ use filesystems::{Filesystems, Measured};
 use history::History;
 use kernel::Kernel;
 use mounts::Mounts;
+pub use past::Past;
 use places::{Places, Wanted};
 use processes::Processes;
 pub use watch::watch;
@@ -53,6 +56,8 @@ struct State {
     filesystems: Filesystems,
     /// Whether each file system was read-only, as seen from here.
     read_only: Vec<Option<bool>>,
+    /// When the last measurement was made.
+    measured: Option<(Instant, SystemTime)>,
     history: History,
     thresholds: Thresholds,
     processes: Processes,
@@ -77,6 +82,28 @@ impl Probe {
     pub fn new(settings: config::Pressure) -> Self {
         Self { settings, state: Mutex::default() }
     }
+
+    /// Goes on with what another process of this boot has left.
+    #[must_use]
+    pub fn resume(settings: config::Pressure, past: &Past) -> Self {
+        let (now, clock) = (Instant::now(), SystemTime::now());
+        if !past.is_of(clock) {
+            return Self::new(settings);
+        }
+        let history = History::resume(&past.points, &past.hours, past.in_hour, clock);
+        let thresholds = Thresholds::resume(&past.crossed, past.kubelet_since, now, Timestamp::from(clock));
+        Self { settings, state: Mutex::new(State { history, thresholds, ..State::default() }) }
+    }
+
+    /// What to leave to the next process.
+    #[must_use]
+    pub fn past(&self) -> Past {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (now, clock) = state.measured.unwrap_or_else(|| (Instant::now(), SystemTime::now()));
+        let at = Timestamp::from(clock);
+        let ((points, hours), (crossed, kubelet_since)) = (state.history.told(), state.thresholds.keep(now, at));
+        Past { at, booted: past::booted(clock), points, hours, in_hour: state.history.in_hour(), kubelet_since, crossed }
+    }
 }
 
 /// Measures every signal. The file systems are those of the kubelet's root directory and of the runtime's: as it tells them itself
@@ -90,6 +117,8 @@ pub fn observe(host: &Host, kubelet: &Kubelet, units: &Observed<Units>, runtime:
     let mut pressure = state.signals(host, kubelet, clock);
     state.history.take(&pressure.signals(), now, clock);
     (pressure.history, pressure.hours) = state.history.told();
+    state.measured = Some((now, clock));
+    state.thresholds.kubelet_runs_since(kubelet_since(units));
     pressure.crossed = state.thresholds.take(&pressure, kubelet, now, Timestamp::from(clock));
     if host.is_live() {
         state.look_for_culprits(host, kubelet, &probe.settings, &mut pressure, now);
@@ -196,6 +225,12 @@ impl State {
         let places = self.places.look(host, settings.places, &wanted, now);
         pressure.places = places;
     }
+}
+
+/// When the unit was last started that the kubelet is, or is a part of.
+fn kubelet_since(units: &Observed<Units>) -> Option<Timestamp> {
+    let units = units.known()?.units.iter().filter(|unit| unit.name == "kubelet.service" || EMBEDDED.contains(&unit.name.as_str()));
+    units.filter_map(|unit| unit.active.as_ref()?.active_enter).max()
 }
 
 /// All work waits for the disks.

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant as Time, sleep, sleep_until};
 
-use super::{Probe, mounts, observe};
+use super::{Past, Probe, mounts, observe};
 use crate::config::Config;
 use crate::facts::pressure::Mount;
 use crate::facts::{Blind, Domain, Facts, Kubelet, Observation, Observed, Pressure, Runtime, Units};
@@ -27,9 +28,19 @@ const SPACING: Duration = Duration::from_secs(1);
 const BURST: Duration = Duration::from_millis(50);
 
 /// Measures for ever. The kubelet's own rhythm is 10 s (`pkg/kubelet/kubelet.go` `evictionMonitoringPeriod`).
-pub async fn watch(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) -> Infallible {
+/// `earlier` is what another process of this boot has left; `keep` holds what to leave, and wakes who waits when it is worth writing.
+pub async fn watch(
+    host: Arc<Host>,
+    config: Arc<Config>,
+    board: Arc<Board>,
+    earlier: oneshot::Receiver<Option<Past>>,
+    keep: watch::Sender<Option<Past>>,
+) -> Infallible {
     let mut look = Look::new(LOOK);
-    let probe = Arc::new(Probe::new(config.pressure.clone()));
+    let settings = config.pressure.clone();
+    // Nobody sends if the process ends before it has begun.
+    let mut kept = earlier.await.unwrap_or_default();
+    let probe = Arc::new(kept.as_ref().map_or_else(|| Probe::new(settings.clone()), |past| Probe::resume(settings.clone(), past)));
     let mut news = board.news();
     // Which file systems to measure is in the kubelet's configuration.
     while board.read(|facts| !facts.observed.contains_key(&Domain::Kubelet)) && news.changed().await.is_ok() {}
@@ -43,6 +54,17 @@ pub async fn watch(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) -> I
         let (at, with, remembered) = (Arc::clone(&host), Arc::clone(&basis), Arc::clone(&probe));
         let started = Instant::now();
         let seen = look.at(move || with.observe(&at, &remembered)).await.and_then(|seen| seen);
+        let seen = seen.map(|(pressure, past)| {
+            let is_news = kept.as_ref().is_none_or(|kept| past.is_news(kept));
+            if is_news {
+                kept = Some(past.clone());
+            }
+            keep.send_if_modified(|last| {
+                *last = Some(past);
+                is_news
+            });
+            pressure
+        });
         let is_due = Time::now() >= next;
         // What was mounted meanwhile is news only if the kubelet needs it.
         if is_due || board.read(|facts| mounts_of(facts.pressure.known()) != mounts_of(seen.as_ref().ok())) {
@@ -87,10 +109,10 @@ impl Basis {
         board.read(copy)
     }
 
-    fn observe(&self, host: &Host, probe: &Probe) -> Result<Pressure, Blind> {
+    fn observe(&self, host: &Host, probe: &Probe) -> Result<(Pressure, Past), Blind> {
         let unseen = || Blind::new("which file systems count is in the kubelet's configuration, which cannot be seen");
         let kubelet = self.kubelet.as_ref().ok_or_else(unseen)?;
-        Ok(observe(host, kubelet, &self.units, self.runtime.as_ref(), probe))
+        Ok((observe(host, kubelet, &self.units, self.runtime.as_ref(), probe), probe.past()))
     }
 }
 

@@ -25,6 +25,7 @@ use crate::facts::{Blind, Certificates, Cni, Domain, Facts, Kubelet, Node, Obser
 use crate::finding::Severity;
 use crate::history::{History, Since};
 use crate::listen;
+use crate::memory;
 use crate::observe::board::Board;
 use crate::observe::certificates::Schedule;
 use crate::observe::files_watch::{CONFIGURING, FilesWatch, SwapsWatch, changed, directories};
@@ -44,6 +45,8 @@ const SPACING: Duration = Duration::from_millis(5);
 const TICK: Duration = Duration::from_secs(30);
 /// Files change in bursts (kubeadm writes a dozen); they are read once.
 const FILES_BURST: Duration = Duration::from_millis(30);
+/// After this the start is over, and what it needed can go.
+const STARTED: Duration = Duration::from_secs(10);
 /// From SIGTERM to the end, whatever hangs.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -52,6 +55,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// # Errors
 /// If the address cannot be listened on.
 pub fn serve(host: Host, config: Config) -> anyhow::Result<()> {
+    memory::share_one_heap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(16).build()?;
     let served = runtime.block_on(run(Arc::new(host), Arc::new(config)));
     // Not dropped: that would wait for a look that hangs.
@@ -82,6 +86,7 @@ async fn run(host: Arc<Host>, config: Arc<Config>) -> anyhow::Result<()> {
     let router = http::router(latest.clone(), Arc::clone(&unwell));
     tasks.spawn(named("http", listen::serve(listener, router)));
     tasks.spawn(named("systemd", tell_systemd(latest, unwell, address)));
+    tasks.spawn(named("memory", give_back(config.intervals.resync)));
 
     loop {
         tokio::select! {
@@ -104,6 +109,16 @@ async fn run(host: Arc<Host>, config: Arc<Config>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What the start and each resync have freed is no use to us until the next.
+async fn give_back(resync: Duration) {
+    let mut next = STARTED;
+    loop {
+        sleep(next).await;
+        memory::give_back();
+        next = resync;
+    }
+}
+
 /// The name of a task comes back when it ends, which none of them should.
 async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
     task.await;
@@ -122,7 +137,10 @@ fn journal_memory() -> (JournalMemory, (mpsc::Receiver<Earlier>, watch::Sender<O
 /// The same with the observer of pressure.
 type PressureMemory = (oneshot::Sender<Option<Past>>, watch::Receiver<Option<Past>>);
 
-fn pressure_memory() -> (PressureMemory, (oneshot::Receiver<Option<Past>>, watch::Sender<Option<Past>>)) {
+/// And at the observer's end.
+type Measured = (oneshot::Receiver<Option<Past>>, watch::Sender<Option<Past>>);
+
+fn pressure_memory() -> (PressureMemory, Measured) {
     let ((give, earlier), (keep, kept)) = (oneshot::channel(), watch::channel(None));
     ((give, kept), (earlier, keep))
 }
@@ -134,7 +152,7 @@ fn supervise(
     config: &Arc<Config>,
     board: &Arc<Board>,
     (earlier, keep): (mpsc::Receiver<Earlier>, watch::Sender<Option<Kept>>),
-    (measured, measures): (oneshot::Receiver<Option<Past>>, watch::Sender<Option<Past>>),
+    (measured, measures): Measured,
 ) {
     let own = || (Arc::clone(host), Arc::clone(config), Arc::clone(board));
     let (host, config, board) = own();
@@ -360,7 +378,7 @@ async fn diagnose(
     // Its thread has ended only if this process does, too.
     let _ = resume.send(Earlier { kept: kept_before, boot_id: booted, stopped: in_order });
     let mut history = History::resume(findings);
-    let mut news = board.news();
+    let mut news = board.all_news();
     loop {
         let facts = board.facts();
         // Before every domain has been looked at, nothing is said, or what is not known yet would look healthy.

@@ -121,10 +121,9 @@ fn as_unit(host: &Host, units: &Observed<Units>) -> Option<Started> {
         return None;
     }
     let written = unit.fragment_path.clone().unwrap_or_else(|| UNIT.to_owned());
-    let words = exec_start(host, unit, units.source).into_iter().map(|word| match word.source.ends_with(" ExecStart") {
-        true => Sourced::new(word.value, &written),
-        false => word,
-    });
+    let words = exec_start(host, unit, units.source)
+        .into_iter()
+        .map(|word| if word.source.ends_with(" ExecStart") { Sourced::new(word.value, &written) } else { word });
     Some(Started { words: words.collect(), source: written.clone() })
 }
 

@@ -190,12 +190,11 @@ impl Cache {
 
     /// These bytes of a block.
     fn within(&mut self, handle: &Handle, block: u64, wanted: Range<usize>, part: Part) -> Result<&[u8], Fault> {
-        let start = match self.find(handle, block, &wanted, part) {
-            Some(start) => start,
-            None => {
-                self.fetch(handle, block, &wanted)?;
-                self.find(handle, block, &wanted, part).ok_or(Fault::Damaged("the file ends before the object does"))?
-            }
+        let start = if let Some(start) = self.find(handle, block, &wanted, part) {
+            start
+        } else {
+            self.fetch(handle, block, &wanted)?;
+            self.find(handle, block, &wanted, part).ok_or(Fault::Damaged("the file ends before the object does"))?
         };
         Ok(self.bytes.get(start + wanted.start..start + wanted.end).unwrap_or_default())
     }

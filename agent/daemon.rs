@@ -120,8 +120,10 @@ fn journal_memory() -> (JournalMemory, (mpsc::Receiver<Earlier>, watch::Sender<O
 
 /// The same with the observer of pressure.
 type PressureMemory = (oneshot::Sender<Option<Past>>, watch::Receiver<Option<Past>>);
+/// And at the observer's end.
+type Measured = (oneshot::Receiver<Option<Past>>, watch::Sender<Option<Past>>);
 
-fn pressure_memory() -> (PressureMemory, (oneshot::Receiver<Option<Past>>, watch::Sender<Option<Past>>)) {
+fn pressure_memory() -> (PressureMemory, Measured) {
     let ((give, earlier), (keep, kept)) = (oneshot::channel(), watch::channel(None));
     ((give, kept), (earlier, keep))
 }
@@ -133,7 +135,7 @@ fn supervise(
     config: &Arc<Config>,
     board: &Arc<Board>,
     (earlier, keep): (mpsc::Receiver<Earlier>, watch::Sender<Option<Kept>>),
-    (measured, measures): (oneshot::Receiver<Option<Past>>, watch::Sender<Option<Past>>),
+    (measured, measures): Measured,
 ) {
     let own = || (Arc::clone(host), Arc::clone(config), Arc::clone(board));
     let (host, config, board) = own();

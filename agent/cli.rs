@@ -120,7 +120,7 @@ fn print(facts: &Facts, config: &Config, show: &Show) -> anyhow::Result<u8> {
     let code = report.exit_code();
     let least = show.severity.into();
     let text = match show.output {
-        Output::Text => publish::text::render(&report, least, output::style(show.color)),
+        Output::Text => publish::text::render(&report, facts, least, output::style(show.color).verbose(show.verbose)),
         Output::Json => json(&publish::at_least(&report, least))?,
         Output::Prometheus => publish::metrics::render(&publish::at_least(&report, least), facts, config.certificates.x509_names),
     };

@@ -4,6 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use nodetriage::facts::{Blind, Cni, Domain, Facts, Node, Observed, Timestamp};
+use nodetriage::observe::cni;
+use nodetriage::observe::host::Host;
 use serde_json::{Value, json};
 
 struct Tree(PathBuf);
@@ -272,6 +275,123 @@ fn each_file_says_what_the_runtime_does_with_it() {
     assert_eq!(standings(&containerd), ["in effect", "ignored", "invalid: not JSON: EOF while parsing an object", not_looked_at]);
     let crio = tree("standing-crio").kubelet("unix:///var/run/crio/crio.sock");
     assert_eq!(standings(&crio), ["skipped, its plugin is missing", "in effect", "skipped: not JSON: EOF while parsing an object", not_looked_at]);
+}
+
+/// The report for a person: the directory, its plugins, and nothing of it that a finding has told already.
+#[test]
+fn the_report_shows_the_directory_as_the_runtime_sees_it() {
+    let network = |name: &str, plugins: &str| format!("{{\"name\":\"{name}\",\"cniVersion\":\"1.0.0\",\"plugins\":[{plugins}]}}");
+    let tree = Tree::new("report")
+        .write("/var/lib/kubelet/.keep", "")
+        .write("/etc/cni/net.d/10-mine.conflist", &network("mine", "{\"type\":\"bridge\",\"ipam\":{\"type\":\"host-local\"}},{\"type\":\"portmap\"}"))
+        .write("/etc/cni/net.d/README", "")
+        .write("/usr/lib/cni/portmap", "");
+    for (plugin, mode) in [("bridge", 0o755), ("host-local", 0o644), ("loopback", 0o755)] {
+        let path = tree.0.join("opt/cni/bin").join(plugin);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let section = |arguments: &[&str]| -> Vec<String> {
+        let output = Command::new(env!("CARGO_BIN_EXE_nodetriage")).args(["--color", "never", "--root"]).arg(&tree.0).args(arguments).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let from = text.lines().skip_while(|line| !line.starts_with("/etc/cni/net.d as"));
+        from.take_while(|line| !line.is_empty()).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    };
+    let chain = "10-mine.conflist in effect: bridge (network mine: bridge with host-local, portmap)";
+    let odd = "README not looked at: no .conf, .conflist or .json";
+    // The finding says what is missing.
+    assert_eq!(section(&[]), ["/etc/cni/net.d as containerd reads it", chain, odd, "plugins bridge, loopback in /opt/cni/bin"]);
+    fs::set_permissions(tree.0.join("opt/cni/bin/host-local"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    fs::rename(tree.0.join("usr/lib/cni/portmap"), tree.0.join("opt/cni/bin/portmap")).unwrap();
+    fs::set_permissions(tree.0.join("opt/cni/bin/portmap"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    assert_eq!(section(&[]), [""; 0], "where nothing is wrong with it nobody reads it");
+    assert_eq!(section(&["--verbose"]), ["/etc/cni/net.d as containerd reads it", chain, odd, "plugins bridge, host-local, loopback, portmap in /opt/cni/bin"]);
+}
+
+/// What people's editors and disks make of a file.
+#[test]
+fn contents_are_taken_or_refused_as_the_runtime_does() {
+    let good = "{\"name\":\"n\",\"plugins\":[{\"type\":\"bridge\"}]}";
+    for (name, content, expected) in [
+        ("tabs", good.replace(',', ",\t\r\n\t").into_bytes(), "bridge"),
+        ("bom", format!("\u{feff}{good}").into_bytes(), "not JSON: expected value (the file begins with a byte order mark)"),
+        ("utf-16", good.encode_utf16().flat_map(u16::to_le_bytes).collect(), "not JSON: key must be a string"),
+        ("not-utf-8", good.replace("bridge", "br\u{1}idge").bytes().map(|byte| if byte == 1 { 0xff } else { byte }).collect(), "br\u{fffd}idge"),
+        ("nul-within", good.replace(':', ":\0").into_bytes(), "not JSON: expected value"),
+        ("nul-after", format!("{good}\0\0").into_bytes(), "not JSON: trailing characters"),
+        ("twice", good.replace("\"name\":\"n\"", "\"name\":\"m\",\"name\":\"n\"").into_bytes(), "bridge"),
+        ("comments", format!("/* mine */ {good}").into_bytes(), "not JSON: expected value"),
+        ("just-short-enough", (good.to_owned() + &" ".repeat((2 << 20) - good.len())).into_bytes(), "bridge"),
+        ("too-long", (good.to_owned() + &" ".repeat((2 << 20) + 1 - good.len())).into_bytes(), "is 2097153 bytes long, too long for what it should be"),
+        ("many-plugins", good.replace("{\"type\":\"bridge\"}", &vec!["{\"type\":\"bridge\"}"; 50_000].join(",")).into_bytes(), "bridge"),
+    ] {
+        let tree = Tree::new(&format!("content-{name}")).write("/opt/cni/bin/.keep", "").write("/etc/cni/net.d/.keep", "");
+        fs::write(tree.0.join("etc/cni/net.d/10-x.conflist"), content).unwrap();
+        let state = &tree.cni()["files"][1]["state"];
+        assert_eq!(told(state), expected, "{name}");
+    }
+}
+
+/// What may not be looked at is no health and no fault: it is named, with what to grant. One case for each place that a look depends on.
+#[test]
+fn what_may_not_be_seen_is_unknown_with_what_to_grant() {
+    let conf = "{\"name\":\"n\",\"plugins\":[{\"type\":\"flannel\",\"ipam\":{\"type\":\"host-local\",\"subnet\":\"10.1.0.0/24\"}}]}";
+    let calico = "{\"name\":\"c\",\"plugins\":[{\"type\":\"calico\",\"kubernetes\":{\"kubeconfig\":\"/srv/cni/kubeconfig\"}}]}";
+    for (hidden, path) in [
+        ("/etc/cni/net.d", "/etc/cni/net.d"),
+        ("/etc/cni/net.d/10-n.conflist", "/etc/cni/net.d/10-n.conflist"),
+        ("/opt/cni/bin", "/opt/cni/bin/flannel"),
+        ("/run/flannel", "/run/flannel/subnet.env"),
+        ("/run/flannel/subnet.env", "/run/flannel/subnet.env"),
+        ("/var/lib/calico", "/var/lib/calico/nodename"),
+        ("/run/cilium", "/run/cilium/cilium.sock"),
+        ("/var/lib/weave", "/var/lib/weave/weave-netdata.db"),
+        ("/run/antrea", "/run/antrea/cni.sock"),
+        ("/run/aws-node", "/run/aws-node/ipam.json"),
+        ("/var/log/pods", "/var/log/pods"),
+        ("/srv/cni", "/srv/cni/kubeconfig"),
+        ("/var/lib/cni/networks", "/var/lib/cni/networks/n"),
+    ] {
+        let tree = Tree::new(&format!("hidden-{}", hidden.replace('/', "-")))
+            .write("/etc/cni/net.d/10-n.conflist", conf)
+            .write("/etc/cni/net.d/20-c.conflist", calico)
+            .write("/opt/cni/bin/flannel", "")
+            .write("/run/flannel/subnet.env", "FLANNEL_SUBNET=10.1.0.1/24\n")
+            .write("/srv/cni/kubeconfig", "");
+        let at = tree.0.join(hidden.trim_start_matches('/'));
+        if !at.exists() {
+            fs::create_dir_all(&at).unwrap();
+        }
+        let seen = |mode: u32| {
+            fs::set_permissions(&at, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            let seen = as_somebody(&tree);
+            fs::set_permissions(&at, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+            seen
+        };
+        let blind = |seen: Result<Cni, Blind>| -> Vec<Blind> {
+            let mut facts = Facts::unobserved(Timestamp::from_unix_seconds(1_800_000_000).unwrap(), Node::default());
+            facts.cni = seen.into();
+            facts.blind_spots().into_iter().filter(|(domain, _)| *domain == Domain::Cni).map(|(_, blind)| blind).collect()
+        };
+        assert_eq!(blind(seen(0o755)), [], "{hidden} can be seen");
+        let told = blind(seen(0));
+        assert!(told.iter().any(|blind| blind.reason.contains(path) && blind.grant.is_some()), "{hidden}: nothing of {path} in {told:?}");
+    }
+}
+
+/// As a user looks who owns none of it: as root in a test, by another file system user id, which is the thread's own (setfsuid(2)).
+fn as_somebody(tree: &Tree) -> Result<Cni, Blind> {
+    let host = Host::open(&tree.0).unwrap();
+    let units = Observed::Unknown(Blind::new("no units"));
+    std::thread::spawn(move || {
+        if nix::unistd::geteuid().is_root() {
+            nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65_534));
+        }
+        cni::observe(&host, None, &units)
+    })
+    .join()
+    .unwrap()
 }
 
 fn told(state: &Value) -> String {

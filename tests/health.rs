@@ -357,6 +357,34 @@ fn kube_proxy_as_a_unit() {
     assert!(matches!(disk("long", &[unit, (path, &long)]).config.unwrap().state, FileState::Invalid(_)));
 }
 
+/// As the packages of old did it, and as people do: the command line is made of variables.
+#[test]
+fn kube_proxy_as_a_unit_that_is_started_by_variables() {
+    let config = ("srv/kube-proxy.yaml", format!("{HEAD}mode: ipvs\n"));
+    let unit = "[Service]\nEnvironment=KUBE_DIR=/srv\nEnvironmentFile=-/etc/kubernetes/config\nEnvironmentFile=-/etc/kubernetes/proxy\n\
+        ExecStart=/usr/bin/kube-proxy $KUBE_LOG --config=${KUBE_DIR}/kube-proxy.yaml $KUBE_PROXY_ARGS\n[Install]\nWantedBy=multi-user.target\n";
+    let files = |arguments: &'static str| {
+        vec![
+            ("etc/systemd/system/kube-proxy.service", unit),
+            ("etc/kubernetes/config", "# all\nKUBE_LOG=\"--logtostderr=true --v=0\"\n"),
+            ("etc/kubernetes/proxy", arguments),
+            (config.0, config.1.as_str()),
+        ]
+    };
+    let found = disk("variables", &files("\n###\nKUBE_PROXY_ARGS=\"--hostname-override=other --healthz-bind-address=[::]:10256\"\n"));
+    let path = found.config.unwrap();
+    assert_eq!((path.path.value.as_str(), path.path.source.as_str()), ("/srv/kube-proxy.yaml", "kube-proxy.service Environment --config"));
+    assert_eq!((path.state, found.mode.value.as_str()), (FileState::Valid, "ipvs"));
+    let name = found.hostname_override.unwrap();
+    assert_eq!((name.value.as_str(), name.source.as_str()), ("other", "/etc/kubernetes/proxy:3 --hostname-override"));
+    // The last one counts, wherever it stands.
+    let found = disk("variables-later", &files("KUBE_PROXY_ARGS='--config /srv/none.yaml'\n"));
+    let path = found.config.unwrap();
+    assert_eq!((path.path.source.as_str(), path.state), ("/etc/kubernetes/proxy:1 --config", FileState::Missing));
+    // Not all that it is started with is known: nothing is said of it.
+    assert_eq!(disk("variables-unknown", &files("OTHER=x\n")).config, None);
+}
+
 #[test]
 fn kube_proxy_as_a_pod_that_has_exited() {
     let logs = format!("var/log/pods/kube-system_kube-proxy-x7k2p_{POD}/kube-proxy/7.log");
@@ -371,6 +399,10 @@ fn kube_proxy_as_a_pod_that_has_exited() {
     let config = found.config.unwrap();
     assert_eq!(config.path.value, "/var/lib/kube-proxy/config.conf");
     assert_eq!(config.faults()[0].place("/c"), "/c:3:7");
+    // The same as Docker writes it.
+    let docker = |line: &str| format!("{}\n", serde_json::json!({"log": format!("{}\n", &line[40..]), "stream": "stderr", "time": &line[..30]}));
+    let said_by_docker: String = said.lines().map(docker).collect();
+    assert_eq!(disk("pod-of-docker", &[(&logs, &said_by_docker), (&volume, "")]).last_words, found.last_words);
     // A pod of which the kubelet knows nothing more is gone.
     assert_eq!(disk("gone", &[(&logs, said)]).pod_logs, None);
 }

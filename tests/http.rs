@@ -146,7 +146,7 @@ async fn curl_gets_the_text_a_browser_the_page_a_program_json() {
     let snapshot = snapshot(&facts);
     let curl = agent.ask("GET", "/", &[("Accept", "*/*"), ("User-Agent", "curl/8")]).await;
     assert_eq!(curl.headers["content-type"], "text/plain; charset=utf-8");
-    assert_eq!(curl.body, text::render(&snapshot.report, Severity::Info, text::Style::PLAIN));
+    assert_eq!(curl.body, text::render(&snapshot.report, &snapshot.facts, Severity::Info, text::Style::PLAIN));
     let page = agent.browse("/").await;
     assert_eq!(page.headers["content-type"], "text/html; charset=utf-8");
     assert_eq!(page.headers["vary"], "accept");

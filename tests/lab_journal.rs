@@ -119,6 +119,67 @@ fn counts_are_exact_over_kills_and_reboots() {
     assert!(!roots(&daemon.report()).iter().any(|root| root.starts_with("node-rebooted")), "{:?}", roots(&daemon.report()));
 }
 
+/// Shut down and booted, unplugged and booted: the shipped unit, started by the node itself, from the same disk.
+#[test]
+fn a_real_reboot_begins_anew_and_a_pulled_plug_is_told() {
+    let Some(lab) = node("trixie", "reboot") else { return };
+    let daemon = lab.daemon_inside();
+    write(&lab, 1, 500);
+    counted(&daemon, 500, "before the reboot");
+    lab.reboot(false);
+    // Before it is asked, and before the journal's lines of this boot have all been written.
+    write(&lab, 1, 300);
+    let daemon = lab.daemon_started_at_boot();
+    counted(&daemon, 300, "after a shutdown in order");
+    let past = past(&daemon);
+    assert!(past["previous"]["shutdown"].is_object() && past["previous"]["agent_stopped"] == true, "{past:#}");
+    assert!(!roots(&daemon.report()).iter().any(|root| root.starts_with("node-rebooted")), "{:?}", roots(&daemon.report()));
+
+    lab.reboot(true);
+    write(&lab, 1, 100);
+    let daemon = lab.daemon_started_at_boot();
+    counted(&daemon, 100, "after the plug was pulled");
+    daemon.wait_for(Instant::now(), "no shutdown was seen", |report| roots(report).contains(&"node-rebooted-uncleanly node1".to_owned()));
+}
+
+/// What is vacuumed before anybody could read it is gone for everybody; it is counted, to the line.
+#[test]
+fn what_is_vacuumed_unread_is_counted_as_lost() {
+    let Some(lab) = node("trixie", "lost") else { return };
+    let daemon = lab.daemon_outside(&[]);
+    write(&lab, 1, 1000);
+    counted(&daemon, 1000, "at first");
+    let signal = |name: &str| assert!(std::process::Command::new("kill").args([name, &daemon.pid().unwrap().to_string()]).status().unwrap().success());
+    signal("-STOP");
+    for part in 1..4 {
+        write(&lab, part * 1000 + 1, part * 1000 + 1000);
+        written(&lab, part * 1000 + 1000);
+        lab.sh("journalctl -q --rotate");
+    }
+    lab.sh("journalctl -q --vacuum-files=1");
+    write(&lab, 4001, 4010);
+    written(&lab, 4010);
+    signal("-CONT");
+    let start = Instant::now();
+    let lost = || metric(&daemon, "nodetriage_journal_lost_entries_total");
+    while lost() < 1.0 {
+        assert!(start.elapsed() < LONG, "nothing is counted as lost; {} of 4,010 lines were seen", count(&daemon));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let (seen, lost) = (count(&daemon), lost());
+    let unseen = metric_of(4010 - seen);
+    println!("{unseen} of the kubelet's lines were never seen, {lost} entries are counted as lost");
+    // And the few that others wrote in the meantime.
+    assert!(unseen > 0.0 && (unseen..unseen + 200.0).contains(&lost), "{unseen} unseen, {lost} lost");
+    write(&lab, 4011, 4020);
+    counted(&daemon, seen + 10, "afterwards");
+}
+
+fn past(daemon: &Daemon) -> Value {
+    let (_, body) = daemon.get("/api/v1/facts").expect("an answer");
+    serde_json::from_str::<Value>(&body).unwrap()["journal"]["known"]["past"].clone()
+}
+
 /// `NODETRIAGE_FLOOD_SECONDS=60 cargo test --test lab_journal flood -- --nocapture` shows it for a minute.
 #[test]
 fn a_flood_costs_no_memory_and_no_other_domain_its_time() {

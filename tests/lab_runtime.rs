@@ -27,6 +27,12 @@ fn containerds() -> PathBuf {
     PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim())
 }
 
+/// As [`containerds`], asked once.
+fn containerds_once() -> &'static Path {
+    static KEPT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    KEPT.get_or_init(containerds)
+}
+
 /// A containerd of its own, whose CNI directory is that of a small tree.
 struct Containerd {
     child: Child,
@@ -94,7 +100,10 @@ impl Containerd {
         for Entry { name, kind } in entries {
             let path = net.join(std::ffi::OsStr::from_bytes(name));
             match kind {
-                Kind::File(content) => fs::write(path, content).unwrap(),
+                Kind::File(content) => {
+                    fs::create_dir_all(path.parent().unwrap()).unwrap();
+                    fs::write(path, content).unwrap();
+                }
                 Kind::Directory => fs::create_dir(path).unwrap(),
                 Kind::Link(target) => std::os::unix::fs::symlink(target, path).unwrap(),
                 Kind::Long => fs::File::create(path).unwrap().set_len(3 << 20).unwrap(),
@@ -147,7 +156,7 @@ impl Kind {
 }
 
 /// What may stand in a file: what is good, what is odd, what is bad.
-const CONTENTS: [&str; 58] = [
+const CONTENTS: [&str; 65] = [
     r#"{"cniVersion":"0.3.1","name":"cbr0","plugins":[{"type":"flannel","delegate":{"isDefaultGateway":true}},{"type":"portmap","capabilities":{"portMappings":true}}]}"#,
     r#"{"cniVersion":"1.0.0","name":"bridged","plugins":[{"type":"bridge","ipam":{"type":"host-local","ranges":[[{"subnet":"10.0.0.0/24"}]]}}]}"#,
     r#"{"cniVersion":"0.4.0","name":"single","type":"bridge","ipam":{"type":"host-local"}}"#,
@@ -206,6 +215,27 @@ const CONTENTS: [&str; 58] = [
     r#"{"name":"x","plugins":[{"type":"ptp","mtu":1e400}]}"#,
     r#"{"name":"x","plugins":[{"type":"ptp","mtu":1500.0,"big":123456789012345678901234567890}]}"#,
     "{\"name\":\"x\ty\",\"plugins\":[{\"type\":\"ptp\"}]}",
+    "{\t\"name\":\"tabs\",\r\n\t\"plugins\"\t:\t[{\"type\":\"ptp\"}]\r\n}\r\n",
+    "{\"name\":\"nul\",\"plugins\":[{\"type\":\"ptp\"}]}\0",
+    "{\"name\":\0\"nul\",\"plugins\":[{\"type\":\"ptp\"}]}",
+    r#"{"name":"\u0000","plugins":[{"type":"ptp"}]}"#,
+    r#"{"name":"\ud83d\ude00","plugins":[{"type":"ptp"}]}"#,
+    "{'name':'x','plugins':[{'type':'ptp'}]}",
+    r#"{"name":"x","plugins":[{"type":"ptp"},]}"#,
+];
+
+/// Plugins in files of their own, in a directory of the network's name: libcni 1.3 reads them, in a list's file only.
+const WITH_FILES: [(&str, &[(&str, &str)]); 10] = [
+    (r#"{"name":"own"}"#, &[("own/10.conf", r#"{"type":"ptp"}"#)]),
+    (r#"{"name":"own","plugins":[{"type":"ptp"}]}"#, &[("own/10.conf", r#"{"type":"tuning"}"#)]),
+    (r#"{"name":"own","plugins":[{"type":"ptp"}]}"#, &[("own/10.conf", "{")]),
+    (r#"{"name":"own","plugins":[]}"#, &[("own/10.conf", r#"{"type":"ptp"}"#)]),
+    (r#"{"name":"own"}"#, &[("own/10.conf", r#"{"type":"ptp"}"#), ("own/20.conf", r#"{"type":""}"#)]),
+    (r#"{"name":"own"}"#, &[("own/10.conflist", r#"{"type":"ptp"}"#)]),
+    (r#"{"name":"own","loadOnlyInlinedPlugins":true}"#, &[("own/10.conf", r#"{"type":"ptp"}"#)]),
+    (r#"{"name":"own","loadOnlyInlinedPlugins":true,"plugins":[{"type":"ptp"}]}"#, &[("own/10.conf", "{")]),
+    (r#"{"name":"own","loadOnlyInlinedPlugins":"TRUE","plugins":[{"type":"ptp"}]}"#, &[("own/10.conf", "{")]),
+    (r#"{"name":"../own"}"#, &[("own/10.conf", r#"{"type":"ptp"}"#)]),
 ];
 
 const NAMES: [&[u8]; 14] = [
@@ -237,6 +267,12 @@ fn directories() -> Vec<Vec<Entry>> {
     for content in CONTENTS {
         all.push(vec![file(b"10-a.conflist", content.as_bytes())]);
         all.push(vec![file(b"10-a.conf", content.as_bytes()), good.clone()]);
+    }
+    for (content, files) in WITH_FILES {
+        for name in [b"10-a.conflist".as_slice(), b"10-a.conf"] {
+            let own = files.iter().map(|(name, content)| file(name.as_bytes(), content.as_bytes()));
+            all.push(own.chain([file(name, content.as_bytes())]).collect());
+        }
     }
     all.push(vec![file(b"10-a.conflist", b"{\"name\":\"\xff\",\"plugins\":[{\"type\":\"ptp\"}]}")]);
     let odd = |name: &[u8], kind: Kind| vec![Entry { name: name.to_vec(), kind }, good.clone()];
@@ -298,7 +334,9 @@ fn the_cni_choice_is_that_of_the_real_containerds() {
             let ours = choice(&cni);
             let same = match (&ours, &theirs) {
                 (Ok(ours), Ok(theirs)) => ours == theirs,
-                (Err(file), Err(error)) => error.contains(file.as_str()) || file.contains(char::REPLACEMENT_CHARACTER),
+                // By such a name we cannot open it, and say so.
+                (Err(file), _) if file.contains(char::REPLACEMENT_CHARACTER) => true,
+                (Err(file), Err(error)) => error.contains(file.as_str()),
                 _ => false,
             };
             loaded += usize::from(theirs.is_ok());
@@ -315,6 +353,101 @@ fn the_cni_choice_is_that_of_the_real_containerds() {
         );
     }
     assert!(failures.is_empty(), "{} differ:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// host-local is right: what it gives out is what we count, and it has none left when we say so.
+#[test]
+fn addresses_are_counted_as_the_real_host_local_gives_them_out() {
+    if std::env::var_os("NODETRIAGE_LAB").is_none() {
+        let _ = writeln!(std::io::stderr(), "left out: the real host-local, which needs NODETRIAGE_LAB");
+        return;
+    }
+    for (number, ipam) in [
+        r#""subnet":"10.9.0.0/28""#,
+        r#""subnet":"10.9.0.0/30""#,
+        r#""ranges":[[{"subnet":"10.9.0.0/24","rangeStart":"10.9.0.10","rangeEnd":"10.9.0.14"}]]"#,
+        r#""ranges":[[{"subnet":"10.9.0.0/24","rangeStart":"10.9.0.10","rangeEnd":"10.9.0.14","gateway":"10.9.0.12"}]]"#,
+        r#""ranges":[[{"subnet":"10.9.0.0/29"},{"subnet":"10.9.8.0/29","gateway":"10.9.8.6"}]]"#,
+        r#""ranges":[[{"subnet":"10.9.0.0/28"}],[{"subnet":"fd09::/125"}]]"#,
+        r#""ranges":[[{"subnet":"fd09::/125"},{"subnet":"fd09::100/126"}],[{"subnet":"10.9.0.0/27"}]]"#,
+        r#""subnet":"10.9.1.0/29","ranges":[[{"subnet":"10.9.2.0/28"}]]"#,
+        r#""subnet":"fd09::10/124","rangeStart":"fd09::1c""#,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let tree = std::env::temp_dir().join(format!("nodetriage-host-local-{}-{number}", std::process::id()));
+        let _ = fs::remove_dir_all(&tree);
+        for dir in ["etc/cni/net.d", "opt/cni/bin", "var/lib/cni/networks"] {
+            fs::create_dir_all(tree.join(dir)).unwrap();
+        }
+        let written = format!(r#"{{"cniVersion":"1.0.0","name":"own","plugins":[{{"type":"bridge","ipam":{{"type":"host-local",{ipam}}}}}]}}"#);
+        fs::write(tree.join("etc/cni/net.d/10-own.conflist"), written).unwrap();
+        let data = tree.join("var/lib/cni/networks");
+        let asked = format!(r#"{{"cniVersion":"1.0.0","name":"own","type":"bridge","ipam":{{"type":"host-local","dataDir":"{}",{ipam}}}}}"#, data.display());
+        let counted = || {
+            let cni = cni::observe(&Host::open(&tree).unwrap(), None, &Observed::Unknown(Blind::new("no units"))).unwrap();
+            let sets = &cni.pools.first().unwrap_or_else(|| panic!("{ipam}: no pool in {cni:?}")).sets;
+            sets.iter().map(|set| (set.used, set.size)).collect::<Vec<_>>()
+        };
+        let mut given = 0;
+        let refused = loop {
+            let sets = counted();
+            assert!(sets.iter().all(|(used, _)| *used == given), "{ipam}: host-local gave {given} of each, counted are {sets:?}");
+            match host_local("ADD", &format!("pod{given}"), &asked) {
+                Ok(_) => given += 1,
+                Err(refused) => break refused,
+            }
+            assert!(given < 100, "{ipam}: it has no end");
+        };
+        assert!(refused.contains("no IP addresses available in range set"), "{ipam}: {refused}");
+        assert_eq!(counted().iter().map(|(_, size)| *size).min(), Some(given), "{ipam}: {:?}", counted());
+        host_local("DEL", "pod0", &asked).unwrap();
+        assert!(counted().iter().all(|(used, _)| *used == given - 1), "{ipam}: one came back, counted are {:?}", counted());
+        eprintln!("{ipam}: {given} addresses");
+        fs::remove_dir_all(&tree).unwrap();
+    }
+}
+
+/// Runs the plugin as a runtime does; what it says, if it refuses.
+fn host_local(command: &str, id: &str, config: &str) -> Result<String, String> {
+    let mut plugin = Command::new(containerds_once().join("1/usr/lib/cni/host-local"));
+    plugin.envs([("CNI_COMMAND", command), ("CNI_CONTAINERID", id), ("CNI_NETNS", "/proc/self/ns/net"), ("CNI_IFNAME", "eth0"), ("CNI_PATH", "/none")]);
+    let mut child = plugin.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("host-local starts");
+    child.stdin.take().expect("piped").write_all(config.as_bytes()).expect("host-local reads");
+    let output = child.wait_with_output().expect("host-local ends");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() { Ok(said) } else { Err(said) }
+}
+
+/// Pods' addresses and a network of the node's own, in the kernel's tables; also for who is not in that network namespace.
+#[test]
+fn pods_addresses_collide_with_a_network_that_the_node_is_in() {
+    let Some(lab) = Lab::boot("trixie", "cni-routes") else { return };
+    let own = r#"{"cniVersion":"1.0.0","name":"own","plugins":[{"type":"bridge","bridge":"mine0","ipam":{"type":"host-local","ranges":[[{"subnet":"10.99.3.0/24"}],[{"subnet":"fd99:0:0:3::/64"}]]}}]}"#;
+    lab.sh(&format!("rm /etc/cni/net.d/*; echo '{own}' > /etc/cni/net.d/10-own.conflist; cd /opt/cni/bin; touch bridge host-local loopback; chmod 755 *"));
+    let pid = fs::read_to_string(lab.root().with_file_name("pid")).expect("tests/lab/boot writes it");
+    let in_its_network = |command: &str| {
+        let output = Command::new("nsenter").args(["--target", pid.trim(), "--net", "sh", "-euc", command]).output().expect("nsenter starts");
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let collisions = |output: std::process::Output| -> Vec<String> {
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        let cni = report["unknown"].as_array().expect("a list").iter().filter(|unknown| unknown["domain"] == "cni").map(|unknown| format!("blind: {unknown}"));
+        roots(&report).into_iter().filter(|root| root.starts_with("pod-cidr-overlap")).chain(cni).collect()
+    };
+    let elsewhere = || Command::new(env!("CARGO_BIN_EXE_nodetriage")).args(["--output", "json", "--root"]).arg(lab.host_root()).output().expect("it starts");
+    let json = ["--output", "json"];
+    assert_eq!(collisions(lab.run(&json)), [""; 0]);
+    // The pods' own bridge has just these addresses, and is no collision.
+    in_its_network("ip link add mine0 type bridge; ip addr add 10.99.3.1/24 dev mine0; ip -6 addr add fd99:0:0:3::1/64 dev mine0 nodad; ip link set mine0 up");
+    assert_eq!(collisions(lab.run(&json)), [""; 0]);
+    in_its_network("ip link add eth7 type bridge; ip addr add 10.99.200.7/16 dev eth7; ip -6 addr add fd99::7/48 dev eth7 nodad; ip link set eth7 up");
+    let expected = ["pod-cidr-overlap 10.99.0.0/16", "pod-cidr-overlap fd99::/48"];
+    assert_eq!(collisions(lab.run(&json)), expected, "in the node's network");
+    assert_eq!(collisions(elsewhere()), expected, "from another network namespace it is the node's that counts");
+    in_its_network("ip link del eth7");
+    assert_eq!(collisions(lab.run(&json)), [""; 0], "it is gone");
 }
 
 /// A node whose containerd is the real one, of Debian trixie.
@@ -341,6 +474,44 @@ const CONFIG: &str = "version = 2\\n[plugins.\"io.containerd.grpc.v1.cri\".conta
     [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\\nruntime_type = \"io.containerd.runc.v2\"\\n\
     [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.options]\\nSystemdCgroup = true\\n";
 const SOCKET: &str = "/run/containerd/containerd.sock";
+
+/// Makes an image of nothing and imports it under a name.
+const IMPORT: &str = r#"sh -euc '
+    cd "$(mktemp -d)"; tar cf layer.tar -T /dev/null; sum=$(sha256sum < layer.tar | cut -d " " -f 1)
+    arch=$(uname -m | sed s/x86_64/amd64/\;s/aarch64/arm64/)
+    echo "{\"architecture\":\"$arch\",\"os\":\"linux\",\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha256:$sum\"]}}" > config.json
+    echo "[{\"Config\":\"config.json\",\"RepoTags\":[\"$0\"],\"Layers\":[\"layer.tar\"]}]" > manifest.json
+    tar cf image.tar manifest.json config.json layer.tar; ctr -n k8s.io images import image.tar'"#;
+
+/// Asks for a pod in the node's network, as the kubelet does (RunPodSandbox of `runtime.v1`); the runtime refuses for want of an image.
+fn run_pod_sandbox(lab: &Lab) {
+    let field = |number: u8, content: &[u8]| [&[number << 3 | 2, u8::try_from(content.len()).unwrap()], content].concat();
+    let metadata = [field(1, b"victim"), field(2, b"uid"), field(3, b"default")].concat();
+    // linux.security_context.namespace_options.network = NODE
+    let linux = field(2, &field(1, &[1 << 3, 2]));
+    let request = field(1, &[field(1, &metadata), field(8, &linux)].concat());
+    let message = [&[0, 0, 0, 0, u8::try_from(request.len()).unwrap()], request.as_slice()].concat();
+    let mut curl = Command::new("curl");
+    curl.args([
+        "--silent",
+        "--show-error",
+        "--max-time",
+        "60",
+        "--http2-prior-knowledge",
+        "--unix-socket",
+        "containerd.sock",
+        "--dump-header",
+        "-",
+        "--output",
+    ]);
+    curl.args(["/dev/null", "--header", "content-type: application/grpc", "--header", "te: trailers", "--data-binary", "@-"]);
+    // By a short name: a socket's path has 107 bytes at most.
+    curl.arg("http://localhost/runtime.v1.RuntimeService/RunPodSandbox").current_dir(lab.host_root().join("run/containerd"));
+    let mut child = curl.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("curl starts");
+    child.stdin.take().expect("piped").write_all(&message).expect("curl reads");
+    let answer = String::from_utf8_lossy(&child.wait_with_output().expect("curl ends").stdout).into_owned();
+    assert!(answer.contains("sandbox image"), "it was not refused for want of the image: {answer}");
+}
 
 /// But what the kernel did to others on this machine: its counts are those of the whole.
 fn ours(findings: Vec<String>) -> Vec<String> {
@@ -384,13 +555,24 @@ fn a_real_containerd_stopped_paused_and_misconfigured() {
     healthy("started again");
 
     let silent = format!("runtime-unresponsive {SOCKET}");
-    // The touched file makes it ask at once; by itself it asks every 30 s.
-    let report = shows("systemctl kill --signal=STOP --kill-whom=main containerd; touch /etc/containerd/config.toml", &silent, &[]);
+    // No event tells of that: it asks every 10 s.
+    let report = shows("systemctl kill --signal=STOP --kill-whom=main containerd", &silent, &[]);
     let finding = &report["findings"][0];
     let pid = lab.sh("systemctl show -P MainPID containerd");
     assert_eq!(finding["remedy"], serde_json::json!([format!("kill -CONT {}", pid.trim())]), "{finding:#}");
     lab.sh(finding["remedy"][0].as_str().expect("a command"));
     healthy("it runs again");
+
+    // A pod is asked for, whose sandbox image cannot be pulled here; then it is there.
+    let image = answered["sandbox_image"].clone();
+    assert_eq!(image["present"], false, "{answered}");
+    let name = image["name"].as_str().expect("a name");
+    run_pod_sandbox(&lab);
+    wait_for(&daemon, "no sandbox image", |report| ours(roots(report)) == [format!("sandbox-image-missing {name}")]);
+    lab.sh(&format!("{IMPORT} {name}"));
+    healthy("the sandbox image was imported");
+    let facts: Value = serde_json::from_str(&daemon.get("/api/v1/facts").expect("facts").1).expect("JSON");
+    assert_eq!(facts["runtime"]["known"]["reply"]["answered"]["sandbox_image"], serde_json::json!({ "name": name, "present": true }));
 
     shows("mv /etc/cni/net.d/10-lab.conflist /root", "cni-config-missing /etc/cni/net.d", &["runtime-unresponsive NetworkReady"]);
     // A file that is moved into the directory is one that containerd 1.7 does not see: it waits for one that is written.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use lab::{Lab, roots};
 use nodetriage::config::Config;
+use nodetriage::facts::record::{Record, klog_level};
 use nodetriage::facts::{Facts, Journal, Node, Timestamp};
 use nodetriage::finding::{LogSource, Signal};
 use nodetriage::observe::board::Board;
@@ -178,4 +179,114 @@ fn a_real_kill_of_the_kernel_is_told_from_a_real_journal() {
     // The other lines of the catalogue that only the kernel can write, through the same way.
     fs::write("/dev/kmsg", "<4>unregister_netdevice: waiting for lo to become free. Usage count = 2\n").unwrap();
     assert!(lab.sh("journalctl -q -k -o cat -n 200").contains("Killed process"));
+}
+
+fn cri(tag: &str, message: &str) -> String {
+    format!("2026-12-01T03:12:44.123456789Z stderr {tag} {message}")
+}
+
+fn docker(log: &str) -> String {
+    serde_json::json!({"log": log, "stream": "stderr", "time": "2026-12-01T03:12:44.123456789Z"}).to_string()
+}
+
+#[test]
+fn a_line_that_the_runtime_has_cut_is_one_line_and_packed_logs_are_left() {
+    let root = empty_root("cut");
+    let etcd = "var/log/pods/kube-system_etcd-node1_0123456789abcdef/etcd";
+    fs::create_dir_all(root.join(etcd)).unwrap();
+    fs::write(root.join("var/log/syslog"), "").unwrap();
+    let node = watch(&root);
+    let log = format!("{etcd}/0.log");
+    node.append(&log, [cri("P", "slow fdata"), "2026-12-01T03:12:44.2Z stdout F in between".to_owned(), cri("F", "sync of one line")]);
+    node.counted("etcd", 1, "a line in two parts, with one of the other stream between them");
+    // The words that are looked for begin after 16 KiB; and a line whose parts never end takes no memory.
+    node.append(&log, [cri("P", &"x".repeat(16 << 10)), cri("F", "slow fdatasync")]);
+    node.counted("etcd", 2, "a line of more than 16 KiB");
+    node.append(&log, std::iter::repeat_n(cri("P", &"y".repeat(8 << 10)), 1000).chain([cri("F", "end"), cri("F", "slow fdatasync")]));
+    node.counted("etcd", 3, "after a line of 8 MiB");
+    for packed in ["0.log.20261201-031244.gz", "0.log.20261201-031244", "1.log.gz", "x.log"] {
+        fs::write(root.join(etcd).join(packed), format!("{}\n", cri("F", "slow fdatasync"))).unwrap();
+    }
+    node.append(&log, [cri("F", "slow fdatasync")]);
+    node.counted("etcd", 4, "only the log in use is read");
+    fs::remove_dir_all(&root).unwrap();
+}
+
+#[test]
+fn dockers_log_files_are_followed_through_the_kubelets_links() {
+    let root = empty_root("docker");
+    let (pod, container) = ("var/log/pods/kube-system_etcd-node1_0123456789abcdef/etcd", "var/lib/docker/containers/4711");
+    fs::create_dir_all(root.join(pod)).unwrap();
+    fs::create_dir_all(root.join(container)).unwrap();
+    fs::write(root.join("var/log/syslog"), "").unwrap();
+    let log = format!("{container}/4711-json.log");
+    fs::write(root.join(&log), "").unwrap();
+    // As the kubelet makes it: absolute, on the node.
+    std::os::unix::fs::symlink(format!("/{log}"), root.join(pod).join("0.log")).unwrap();
+    let node = watch(&root);
+    node.append(
+        &log,
+        [docker("{\"msg\":\"slow fdatasync\",\"took\":\"1.9s\"}\n"), docker("calm\n"), docker("slow fdata"), docker("sync\n"), "{\"log\":".to_owned()],
+    );
+    node.counted("etcd", 2, "two lines, one of them cut by Docker");
+    let seen = node.board.read(|facts| facts.journal.known().unwrap().signals["etcd"].clone());
+    assert_eq!((seen.samples[0].said().as_str(), seen.samples[1].message.as_str()), ("slow fdatasync (took=1.9s)", "slow fdatasync"));
+    for rotation in 0..3 {
+        // `max-file`: renamed, and begun anew in a directory that nobody lists.
+        fs::rename(root.join(&log), root.join(format!("{log}.1"))).unwrap();
+        node.append(&format!("{log}.1"), [docker("slow fdatasync\n")]);
+        if rotation == 1 {
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        node.append(&log, [docker("slow fdatasync\n")]);
+        node.counted("etcd", 4 + 2 * rotation, "rotated by Docker");
+    }
+    fs::remove_dir_all(&root).unwrap();
+}
+
+#[test]
+fn logs_that_the_kubelet_keeps_elsewhere_are_found_by_its_links() {
+    let root = empty_root("links");
+    fs::write(root.join("var/log/syslog"), "").unwrap();
+    fs::create_dir_all(root.join("var/log/containers")).unwrap();
+    let of = |run: u32| (format!("data/pods/kube-system_etcd-node1_01/etcd/{run}.log"), format!("var/log/containers/etcd-node1_kube-system_etcd-{run}f00.log"));
+    let other = root.join("var/log/containers/etcd-7_shop_etcd-9f00.log");
+    fs::create_dir_all(root.join("data/pods/kube-system_etcd-node1_01/etcd")).unwrap();
+    fs::write(root.join("data/other.log"), format!("{}\n", cri("F", "slow fdatasync")).repeat(20)).unwrap();
+    std::os::unix::fs::symlink("/data/other.log", other).unwrap();
+    let node = watch(&root);
+    for run in 0..2 {
+        let (log, link) = of(run);
+        node.append(&log, [cri("F", "slow fdatasync")]);
+        std::os::unix::fs::symlink(format!("/{log}"), root.join(link)).unwrap();
+        node.counted("etcd", 1, "a new run, and nobody else's lines");
+        node.append(&log, [cri("F", "slow fdatasync")]);
+        node.counted("etcd", 2, "its next line");
+    }
+    fs::remove_dir_all(&root).unwrap();
+}
+
+/// Real lines of real kubelets and kube-proxies, 1.20 to 1.36: each is taken apart whole, and what is shown has nothing of its form left.
+#[test]
+fn every_recorded_line_of_klog_is_taken_apart() {
+    let logs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/logs");
+    let files = fs::read_dir(logs).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+    let text: String = files.map(|path| fs::read_to_string(path).unwrap()).collect();
+    let mut structured = 0;
+    for line in text.lines().filter(|line| line.get(29..).is_some_and(|line| line.contains(".go:"))) {
+        let Some((_, said)) = line.split_once("] \"").filter(|_| klog_level(line).is_some()) else { continue };
+        let record = Record::parse(line);
+        structured += 1;
+        assert!(said.starts_with(record.message.get(..record.message.len().min(10)).unwrap()), "{line}");
+        for (key, value) in &record.values {
+            let is_name = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./ ".contains(&byte));
+            assert!(is_name && !key.is_empty() && key.len() < 40, "{key}={value} of {line}");
+            assert!(line.contains(&format!("{key}=")), "{line}");
+        }
+        // Whatever looks like a key outside of quotes is one.
+        let keys = said.split("\" ").filter_map(|part| part.split_once("=\"")).filter(|(key, _)| key.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        keys.for_each(|(key, _)| assert!(record.value(key).is_some(), "{key} of {line}"));
+        assert!(!record.to_string().contains("\\\""), "{record} of {line}");
+    }
+    assert!(structured > 500, "{structured} lines");
 }

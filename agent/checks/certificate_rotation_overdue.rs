@@ -36,7 +36,7 @@ pub(super) fn not_rotated(facts: &Facts, left: i64) -> Wrong {
     let wrong = wrong.look_first("kubectl get csr --sort-by=.metadata.creationTimestamp  # Pending: kubectl certificate approve NAME");
     let log = facts.journal.known().and_then(|journal| journal.signals.get(CHECK.code));
     match log.and_then(|seen| Some((seen.count, seen.samples.last()?))) {
-        Some((count, line)) => wrong.evidence(format!("kubelet.service, {count} times, last {}", line.time.clock()), line.message.clone()),
+        Some((count, line)) => wrong.evidence(format!("kubelet.service, {count} times, last {}", line.time.clock()), line.said()),
         None => wrong,
     }
 }

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::kubelet::{RESTART, consequence, quote, release, replace, version};
+use super::log;
 use crate::config::Config;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Component, Finding, LogSource, Severity, Signal};
@@ -38,7 +39,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     if let Some(set) = set {
         finding = finding.evidence(set.source.clone(), "failCgroupV1: true");
     } else if let Some(line) = said.and_then(|said| said.samples.last()) {
-        finding = finding.evidence(line.source.clone(), line.message.clone());
+        finding = finding.evidence(log::place(line), line.said());
     }
     let version = version(facts).filter(|_| set.is_none() && by_default);
     let finding = version.into_iter().fold(finding, |finding, version| finding.evidence(version.source, format!("the kubelet is {}", version.value)));

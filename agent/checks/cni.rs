@@ -1,6 +1,6 @@
 //! What the CNI checks share: the directory as the runtime sees it.
 
-use crate::facts::cni::{Cni, ConfFile, ConfState, Network};
+use crate::facts::cni::Cni;
 use crate::facts::shell::quote;
 use crate::facts::{Blind, Facts};
 use crate::finding::Finding;
@@ -17,30 +17,13 @@ pub(super) fn judged(facts: &Facts) -> Result<Option<&Cni>, Blind> {
 /// Every file in the runtime's order, with what the runtime makes of it.
 pub(super) fn listing(cni: &Cni, mut finding: Finding) -> Finding {
     for file in cni.files.iter().take(SHOWN) {
-        finding = finding.evidence(cni.path_of(file), describe(cni, file));
+        finding = finding.evidence(cni.path_of(file), cni.describe(file));
     }
     let rest = cni.files.len().saturating_sub(SHOWN);
     if rest > 0 {
         finding = finding.evidence(cni.conf_dir.value.clone(), format!("and {rest} more files"));
     }
     finding
-}
-
-fn describe(cni: &Cni, file: &ConfFile) -> String {
-    match &file.state {
-        ConfState::Network(network) => format!("{}: {}", cni.standing(file), identity(network)),
-        _ => cni.standing(file),
-    }
-}
-
-/// `flannel (network cbr0: flannel, portmap)`
-pub(super) fn identity(network: &Network) -> String {
-    let name = if network.name.is_empty() { String::new() } else { format!("network {}: ", network.name) };
-    let plugins = network.plugins.iter().map(|plugin| match &plugin.ipam {
-        Some(ipam) => format!("{} with {ipam}", plugin.kind),
-        None => plugin.kind.clone(),
-    });
-    format!("{} ({name}{})", network.provider, plugins.collect::<Vec<_>>().join(", "))
 }
 
 /// Takes a file out of the runtime's sight without losing it; every runtime notices by itself.

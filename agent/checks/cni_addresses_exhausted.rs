@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::cni::{identity, judged};
+use super::cni::judged;
 use super::log;
 use crate::config::Config;
 use crate::facts::cni::{AddressPool, RangeSet};
@@ -29,7 +29,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let Some((file, network)) = cni.in_effect() else { return Ok(Vec::new()) };
     let pools = cni.pools.iter().filter(|pool| pool.file == file.name);
     let full = pools.filter_map(|pool| Some((pool, pool.sets.iter().find(|set| set.used >= set.size)?)));
-    Ok(full.map(|(pool, set)| finding(facts, pool, set, &cni.path_of(file), &identity(network))).collect())
+    Ok(full.map(|(pool, set)| finding(facts, pool, set, &cni.path_of(file), &network.identity())).collect())
 }
 
 fn finding(facts: &Facts, pool: &AddressPool, set: &RangeSet, path: &str, identity: &str) -> Finding {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::cni::{identity, judged, listing, put_aside};
+use super::cni::{judged, listing, put_aside};
 use crate::config::Config;
 use crate::facts::cni::{Cni, ConfFile, Network};
 use crate::facts::shell::quote;
@@ -29,7 +29,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     };
     let (path, ours) = (cni.path_of(effective), format!("{} of {}", wanted.name, owner.provider));
     let why = if let Some(named) = &cni.default_network {
-        format!("cni_default_network ({}) names {}, not {ours}", named.source, identity(network))
+        format!("cni_default_network ({}) names {}, not {ours}", named.source, network.identity())
     } else if effective.name < wanted.name {
         format!("{} ({}) sorts before {ours}", effective.name, network.provider)
     } else {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::cni::{identity, judged};
+use super::cni::judged;
 use crate::config::Config;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Component, Finding, Severity};
@@ -33,6 +33,6 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
         return Err(blind.clone());
     }
     let finding = Finding::new(Component::Network, network.provider.clone(), "flannel enforces no NetworkPolicy: such objects are accepted and do nothing")
-        .evidence(cni.path_of(file), format!("in effect: {}", identity(network)));
+        .evidence(cni.path_of(file), format!("in effect: {}", network.identity()));
     Ok(vec![finding.remedy("kubectl get networkpolicy -A  # if there are any: Calico (canal), Cilium or kube-network-policies enforces them")])
 }

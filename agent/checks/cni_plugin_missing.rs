@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::cni::{identity, judged, look_at_its_pod};
+use super::cni::{judged, look_at_its_pod};
 use crate::config::Config;
 use crate::facts::cni::{Binary, Cni, ConfFile, Network};
 use crate::facts::shell::quote;
@@ -82,7 +82,7 @@ fn finding(facts: &Facts, cni: &Cni, (file, network): (&ConfFile, &Network), mis
     };
     let mut finding = Finding::new(Component::Network, path.clone(), format!("the CNI {plugins} {} {problem}: {consequence}", names.join(", ")));
     if network.binaries().any(|kind| names.contains(&kind)) {
-        finding = finding.evidence(path, identity(network));
+        finding = finding.evidence(path, network.identity());
     }
     if cni.needs_loopback && names.contains(&"loopback") {
         finding = finding.evidence(runtime, "runs the plugin loopback for every pod");

@@ -26,7 +26,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
         let summary = format!("{} is not there, so the CNI plugin {} fails: no new pod gets a network", needed.path, network.provider);
         Finding::new(Component::Network, needed.path.clone(), summary)
             .evidence(needed.path.clone(), "does not exist")
-            .evidence(cni.path_of(file), format!("in effect: {}", super::cni::identity(network)))
+            .evidence(cni.path_of(file), format!("in effect: {}", network.identity()))
             .remedy(look_at_its_pod(facts, cni, Some(&network.provider)))
     });
     Ok(found.collect())

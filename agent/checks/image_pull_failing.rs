@@ -31,12 +31,13 @@ pub static CHECK: Check = Check {
 const REPEATS_SECONDS: i64 = 330;
 
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
-    let told = kernel::told(facts, CHECK.code, REPEATS_SECONDS, |line| log::image(line).map(str::to_owned))?;
+    let told = kernel::told(facts, CHECK.code, REPEATS_SECONDS, log::image)?;
+    let waiting = || format!("kubectl get pods -A -o wide --field-selector spec.nodeName={} | grep -E 'ErrImagePull|ImagePullBackOff'", facts.node_name());
     let one = |told: &kernel::Told<'_>| {
         let (image, reason) = (&told.subject, log::pull_failure(&told.last.message));
         finding(told, format!("the image {image} cannot be pulled{reason}"))
             .remedy(format!("crictl pull {image}"))
-            .remedy("kubectl get pods -A -o wide --field-selector spec.nodeName={} | grep -E 'ErrImagePull|ImagePullBackOff'".replace("{}", facts.node_name()))
+            .remedy(log::describe_pod(told.last).unwrap_or_else(waiting))
     };
     Ok(told.iter().map(one).map(|finding| Finding { component: Component::Workloads, ..finding }).collect())
 }

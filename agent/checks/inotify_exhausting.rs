@@ -41,7 +41,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
         (None, None) => return Ok(Vec::new()),
     };
     let finding = match refused {
-        Some(line) => finding.evidence(format!("{}, last {}", line.source, line.time.clock()), line.message.clone()),
+        Some(line) => log::evidence(finding, line),
         None => finding,
     };
     Ok(vec![

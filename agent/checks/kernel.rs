@@ -33,7 +33,7 @@ pub(super) fn told<'a>(facts: &'a Facts, code: &str, seconds: i64, subject: impl
 pub(super) fn finding(told: &Told<'_>, summary: String) -> Finding {
     let finding = Finding::new(Component::Node, told.subject.clone(), summary).since(Some(told.first));
     let times = if told.count > 1 { format!("{} times, ", told.count) } else { String::new() };
-    finding.evidence(format!("{}, {times}last {}", told.last.source, told.last.time.clock()), told.last.message.clone())
+    finding.evidence(format!("{}, {times}last {}", told.last.source, told.last.time.clock()), told.last.said())
 }
 
 /// The word between `before` and the first of `ends`.

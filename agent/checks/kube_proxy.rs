@@ -2,6 +2,7 @@
 
 use super::health;
 use crate::facts::kubelet::File;
+use crate::facts::record::Record;
 use crate::facts::shell::quote;
 use crate::facts::{Blind, Facts, KubeProxy};
 use crate::finding::Finding;
@@ -50,7 +51,7 @@ pub(super) fn mend(facts: &Facts, kube_proxy: &KubeProxy, finding: Finding, file
 /// The last lines of its container as evidence.
 pub(super) fn last_words(kube_proxy: &KubeProxy, finding: Finding) -> Finding {
     match kube_proxy.last_words.last() {
-        Some(line) => finding.evidence(line.source.clone(), line.value.clone()),
+        Some(line) => finding.evidence(line.source.clone(), Record::parse(&line.value).to_string()),
         None => finding,
     }
 }

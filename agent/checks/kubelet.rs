@@ -1,9 +1,9 @@
 //! What the checks of the kubelet's configuration share: where a value is mended, and how a path is written in a command.
 
-use crate::facts::kubelet::{Fault, NEWEST, OddFlag, Oddity};
+use crate::facts::kubelet::{Fault, Manifest, NEWEST, OddFlag, Oddity};
 pub(super) use crate::facts::shell::quote;
 use crate::facts::{Facts, Kubelet, Sourced};
-use crate::finding::Finding;
+use crate::finding::{Component, Finding};
 
 /// More faults of one file than anybody reads at once.
 const MOST: usize = 10;
@@ -53,6 +53,11 @@ pub(super) fn faults(finding: Finding, path: &str, faults: &[Fault]) -> Finding 
     }
 }
 
+/// Whose fault a static pod's is. Of the API server and what it needs, others on the node feel it; of the rest only the cluster does.
+pub(super) fn component_of(manifest: &Manifest) -> Component {
+    if ["kube-apiserver", "etcd"].contains(&manifest.stem()) { Component::ControlPlane } else { Component::Workloads }
+}
+
 /// `2.0 GiB`, `512 MiB`.
 pub(super) fn bytes(bytes: u64) -> String {
     #[allow(clippy::cast_precision_loss)] // one digit is shown
@@ -65,8 +70,8 @@ pub(super) fn version(facts: &Facts) -> Option<Sourced<String>> {
     let said = || {
         let seen = facts.journal.known()?.signals.get(super::kubelet_flag_outdated::CHECK.code)?;
         let line = seen.samples.last()?;
-        let (_, version) = line.message.split_once("kubeletVersion=\"v")?;
-        let version: String = version.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+        let record = line.record();
+        let version: String = record.value("kubeletVersion")?.strip_prefix('v')?.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
         Some(Sourced::new(version, line.source.clone()))
     };
     facts.kubelet.known().and_then(|kubelet| kubelet.version.clone()).or_else(said)

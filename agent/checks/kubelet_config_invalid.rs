@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::kubelet::{consequence, edit, edit_at, faults, refused_flags};
+use super::log;
 use crate::config::Config;
 use crate::facts::kubelet::FileState;
 use crate::facts::{Blind, Domain, Facts, Kubelet};
@@ -59,7 +60,7 @@ fn told_by_itself(facts: &Facts, kubelet: &Kubelet) -> Option<Finding> {
     });
     let set = gate.and_then(|gate| kubelet.setting(&format!("featureGates.{gate}")));
     let summary = format!("the kubelet refuses its configuration {path}, so {}", consequence(facts));
-    let finding = Finding::new(Component::Kubelet, path.clone(), summary).evidence(line.source.clone(), line.message.clone());
+    let finding = Finding::new(Component::Kubelet, path.clone(), summary).evidence(log::place(line), line.said());
     Some(match set {
         Some(set) => finding.evidence(set.source.clone(), "sets it").remedy(edit(set)),
         None => finding.remedy(edit_at(path, None)),

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::kubelet::{consequence, edit, refused_flags};
+use super::log;
 use crate::config::Config;
 use crate::facts::kubelet::Oddity;
 use crate::facts::{Blind, Domain, Facts, Sourced};
@@ -33,7 +34,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let said = facts.journal.known().and_then(|journal| journal.signals.get(CHECK.code)?.samples.last());
     let finding = |subject: String, what: &str| {
         let finding = Finding::new(Component::Kubelet, subject, format!("the kubelet refuses {what}, so {}", consequence(facts)));
-        said.iter().fold(finding, |finding, line| finding.evidence(line.source.clone(), line.message.clone()))
+        said.iter().fold(finding, |finding, line| finding.evidence(log::place(line), line.said()))
     };
     let refused = refused_flags(facts).into_iter().filter_map(|odd| {
         let Oddity::Refused(message) = &odd.oddity else { return None };

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::kubelet::{consequence, edit, refused_flags, version};
+use super::log;
 use crate::config::Config;
 use crate::facts::kubelet::{OddFlag, Oddity};
 use crate::facts::{Blind, Domain, Facts, Journal, Sourced};
@@ -42,7 +43,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
 fn told_by_itself(facts: &Facts, journal: &Journal) -> Option<Finding> {
     let line = journal.signals.get(CHECK.code)?.samples.last()?;
     let flag = flag_in(&line.message)?;
-    let finding = finding(facts, &flag).evidence(line.source.clone(), line.message.clone());
+    let finding = finding(facts, &flag).evidence(log::place(line), line.said());
     let set = facts.kubelet.known().and_then(|kubelet| {
         let flags = kubelet.flags.iter().map(|(name, value)| (name.as_str(), value.source.as_str()));
         flags.chain(kubelet.other_flags.iter().map(|other| (other.value.as_str(), other.source.as_str()))).find(|(name, _)| *name == flag)
@@ -67,7 +68,7 @@ fn told_beforehand(facts: &Facts, odd: &OddFlag) -> Option<Finding> {
     };
     let version = version(facts).map(|version| (version.source, format!("the kubelet is {}", version.value)));
     let said = facts.journal.known().and_then(|journal| journal.signals.get(CHECK.code)?.samples.last());
-    let said = said.filter(|line| flag_in(&line.message).as_ref() == Some(name)).map(|line| (line.source.clone(), line.message.clone()));
+    let said = said.filter(|line| flag_in(&line.message).as_ref() == Some(name)).map(|line| (log::place(line), line.said()));
     let finding = finding(facts, name).evidence(odd.source.clone(), why);
     let finding = version.into_iter().chain(said).fold(finding, |finding, (source, saw)| finding.evidence(source, saw));
     Some(finding.remedy(edit(&Sourced::new((), odd.source.clone()))))

@@ -49,7 +49,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
         let effect = if field == "port" { consequence(facts) } else { "its health cannot be asked" };
         let mut finding = Finding::new(Component::Kubelet, format!("port {number}"), format!("{who} holds the kubelet's port {number}, so {effect}"));
         if let Some(line) = told {
-            finding = finding.evidence(line.source.clone(), line.message.clone());
+            finding = finding.evidence(log::place(line), line.said());
         }
         if let Some(holder) = stranger {
             finding = finding.evidence("/proc/1/net/tcp", format!("{} listens on {number}", holder.words()));

@@ -1,6 +1,8 @@
 //! What the checks of log lines share.
 
 use crate::facts::journal::{LogLine, SignalSeen};
+use crate::facts::record::Record;
+use crate::facts::shell::quote;
 use crate::facts::{Blind, Facts, Timestamp};
 use crate::finding::{Finding, LogSource};
 
@@ -21,20 +23,34 @@ pub(super) fn age(facts: &Facts, time: Timestamp) -> i64 {
     until.unwrap_or(facts.now).seconds_since(time)
 }
 
-/// The line as evidence.
-pub(super) fn evidence(finding: Finding, line: &LogLine) -> Finding {
-    finding.evidence(format!("{}, last {}", line.source, line.time.clock()), line.message.clone())
+/// Who said it, and when.
+pub(super) fn place(line: &LogLine) -> String {
+    format!("{}, last {}", line.source, line.time.clock())
 }
 
-/// The image that a line about a pull names, in quotes that may be escaped several times.
-pub(super) fn image(message: &str) -> Option<&str> {
-    let (_, rest) = ["failed to get sandbox image ", "image=", "PullImage ", "Back-off pulling image ", "ailed to pull image "].iter().find_map(|before| {
-        let (told, rest) = message.split_once(before)?;
-        rest.starts_with(['"', '\\']).then_some((told, rest))
-    })?;
-    let rest = rest.trim_start_matches(['\\', '"']);
-    let end = rest.find(['\\', '"', ' ']).unwrap_or(rest.len());
-    rest.get(..end).filter(|image| !image.is_empty())
+/// The line as evidence.
+pub(super) fn evidence(finding: Finding, line: &LogLine) -> Finding {
+    finding.evidence(place(line), line.said())
+}
+
+/// The image that a line about a pull names: by its key, else in what the error says.
+pub(super) fn image(message: &str) -> Option<String> {
+    let record = Record::parse(message);
+    let whole = record.to_string();
+    let named = || {
+        let before = ["failed to get sandbox image \"", "PullImage \"", "Back-off pulling image \"", "ailed to pull image \""];
+        before.iter().find_map(|before| whole.split_once(before)).map(|(_, rest)| rest)
+    };
+    let image = record.value("image").or_else(named)?;
+    let image = image.split(['"', ' ']).next().filter(|image| !image.is_empty())?;
+    Some(image.to_owned())
+}
+
+/// The pod that a line is about, as `kubectl describe` takes it.
+pub(super) fn describe_pod(line: &LogLine) -> Option<String> {
+    let record = line.record();
+    let (namespace, name) = record.value("pod")?.split_once('/')?;
+    Some(format!("kubectl -n {} describe pod {} | tail -20", quote(namespace), quote(name)))
 }
 
 /// Why it could not be pulled, where a few words say it.

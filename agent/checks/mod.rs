@@ -144,6 +144,8 @@ pub mod runtime_unresponsive;
 pub mod sandbox_image_missing;
 mod soft;
 mod stall;
+pub mod static_pod_duplicated;
+pub mod static_pod_manifest_invalid;
 pub mod static_pod_path_missing;
 pub mod swap_enabled;
 mod unit;
@@ -199,6 +201,8 @@ pub const ALL: &[&Check] = &[
     &cgroup_v1_refused::CHECK,
     &node_name_mismatch::CHECK,
     &static_pod_path_missing::CHECK,
+    &static_pod_manifest_invalid::CHECK,
+    &static_pod_duplicated::CHECK,
     &resolv_conf_missing::CHECK,
     &resolv_conf_truncated::CHECK,
     &dns_forwarding_loop::CHECK,

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::cni::{identity, judged};
+use super::cni::judged;
 use crate::config::Config;
 use crate::facts::cni::Route;
 use crate::facts::{Blind, Domain, Facts};
@@ -35,8 +35,8 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
             route.interface
         );
         let finding = Finding::new(Component::Network, subject.clone(), summary)
-            .evidence(cni.path_of(file), identity(network))
-            .evidence("/proc/1/net/route", format!("{subject} over {}", route.interface));
+            .evidence(cni.path_of(file), network.identity())
+            .evidence(if route.first.is_ipv4() { "/proc/1/net/route" } else { "/proc/1/net/ipv6_route" }, format!("{subject} over {}", route.interface));
         found.push(finding.remedy(format!("ip route get {first}; ip route show to match {first}  # which of the two is in the way; one of them has to move")));
     }
     Ok(found)

@@ -26,7 +26,8 @@ const REPEATS_SECONDS: i64 = 120;
 fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     let Some(seen) = log::seen(facts, CHECK.code)?.filter(|seen| log::age(facts, seen.last) <= REPEATS_SECONDS) else { return Ok(Vec::new()) };
     let Some(line) = seen.samples.last() else { return Ok(Vec::new()) };
-    let image = log::image(&line.message).unwrap_or("the sandbox image");
+    let named = log::image(&line.message);
+    let image = named.as_deref().unwrap_or("the sandbox image");
     // The runtime has it by now.
     let told = facts.runtime.known().and_then(|runtime| runtime.answer()?.sandbox_image.as_ref());
     if told.is_some_and(|told| told.present && told.name == image) {

@@ -356,7 +356,7 @@ pub(super) fn last_words(facts: &Facts, unit: &Unit, active: &Active, finding: F
     let Some((words, line)) = words.and_then(|words| Some((words, words.last()?))) else { return finding };
     let same_run = words.invocation_id.is_some() && words.invocation_id == active.invocation_id;
     let run_before = was_restarted(active) && began(active).is_some_and(|began| (0..2 * HOLD_SECONDS).contains(&began.seconds_since(line.time)));
-    if same_run || run_before { finding.evidence(format!("{}, last {}", unit.name, line.time.clock()), line.message.clone()) } else { finding }
+    if same_run || run_before { finding.evidence(format!("{}, last {}", unit.name, line.time.clock()), line.said()) } else { finding }
 }
 
 #[cfg(test)]

@@ -82,6 +82,9 @@ pub struct Show {
     /// Colour in text; auto is only on a terminal, and not if NO_COLOR is set.
     #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
     pub color: Color,
+    /// In text, also show how the runtime reads its networks (CNI) where nothing is wrong with them.
+    #[arg(long, short)]
+    pub verbose: bool,
 }
 
 /// Settings that every look at a node has.

@@ -82,6 +82,14 @@ pub struct RangeSet {
     pub used: u64,
 }
 
+impl AddressPool {
+    /// Nine tenths of the addresses of a set are given out.
+    #[must_use]
+    pub fn is_scarce(&self) -> bool {
+        self.sets.iter().any(|set| set.used >= set.size - set.size / 10)
+    }
+}
+
 fn one_file() -> Sourced<u64> {
     Sourced::default_value(1)
 }
@@ -223,6 +231,17 @@ impl Network {
         self.plugins.iter().flat_map(|plugin| std::iter::once(&plugin.kind).chain(&plugin.ipam)).map(String::as_str)
     }
 
+    /// What it is, and its chain: `flannel (network cbr0: flannel, portmap)`, `bridge (network own: bridge with host-local)`.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let name = if self.name.is_empty() { String::new() } else { format!("network {}: ", self.name) };
+        let plugins = self.plugins.iter().map(|plugin| match &plugin.ipam {
+            Some(ipam) => format!("{} with {ipam}", plugin.kind),
+            None => plugin.kind.clone(),
+        });
+        format!("{} ({name}{})", self.provider, plugins.collect::<Vec<_>>().join(", "))
+    }
+
     /// A network that comes with a tool, never with a cluster's network plugin.
     #[must_use]
     pub fn is_leftover(&self) -> bool {
@@ -286,6 +305,15 @@ impl Cni {
             ConfState::Invalid(fault) => format!("invalid: {}", fault.message),
             ConfState::OtherExtension => "not looked at: no .conf, .conflist or .json".to_owned(),
             ConfState::Unreadable(blind) => blind.reason.clone(),
+        }
+    }
+
+    /// [`Self::standing`], and of a network [`Network::identity`].
+    #[must_use]
+    pub fn describe(&self, file: &ConfFile) -> String {
+        match &file.state {
+            ConfState::Network(network) => format!("{}: {}", self.standing(file), network.identity()),
+            _ => self.standing(file),
         }
     }
 

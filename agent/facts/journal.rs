@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::record::Record;
 use super::{Blind, Timestamp};
 
 /// What the journal told: the last words of the watched units, and counted signals.
@@ -138,4 +139,16 @@ pub struct LogLine {
 impl LogLine {
     /// Longest message kept, in bytes.
     pub const MAX: usize = 1024;
+
+    /// The message, taken apart.
+    #[must_use]
+    pub fn record(&self) -> Record<'_> {
+        Record::parse(&self.message)
+    }
+
+    /// What it says, for people: without its header, which repeats time and source, and without escapes.
+    #[must_use]
+    pub fn said(&self) -> String {
+        self.record().to_string()
+    }
 }

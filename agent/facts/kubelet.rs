@@ -125,6 +125,9 @@ pub struct Surroundings {
     /// What lies at `staticPodPath`, if it is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub static_pods: Option<FileState>,
+    /// The manifests of static pods there, in the order in which the kubelet reads them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub manifests: Vec<Manifest>,
     /// What lies at `resolvConf`, unless that is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolver: Option<Resolver>,
@@ -145,6 +148,35 @@ pub struct Surroundings {
     /// API server's own manifest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub api_servers: Vec<Sourced<String>>,
+}
+
+/// A manifest of a static pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub path: String,
+    /// Whether the kubelet takes it.
+    pub state: FileState,
+    /// `kube-system/kube-apiserver`: the pod that it describes, as far as it can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// What it names of the node's files and is not there, in the order of the file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Fault>,
+}
+
+impl Manifest {
+    /// `kube-apiserver` of `/etc/kubernetes/manifests/kube-apiserver.yaml`: kubeadm and kops call a manifest as what it runs.
+    #[must_use]
+    pub fn stem(&self) -> &str {
+        let name = self.path.rsplit('/').next().unwrap_or_default();
+        name.split('.').next().unwrap_or_default()
+    }
+
+    /// The kubelet refuses it.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        matches!(self.state, FileState::Invalid(_))
+    }
 }
 
 /// Owner and mode of a file.
@@ -379,7 +411,9 @@ impl Kubelet {
             .into_iter()
             .flatten()
             .chain(&self.drop_ins)
-            .filter_map(|file| match &file.state {
+            .map(|file| &file.state)
+            .chain(self.surroundings.manifests.iter().map(|manifest| &manifest.state))
+            .filter_map(|state| match state {
                 FileState::Unreadable(blind) => Some(blind),
                 _ => None,
             })
@@ -418,6 +452,15 @@ impl Kubelet {
     #[must_use]
     pub fn own_api_server(&self) -> Option<&Sourced<String>> {
         self.surroundings.api_servers.iter().find(|server| server.source.contains("/kube-apiserver.yaml:"))
+    }
+
+    /// The port of this node's own API server and where that is told: its manifest, or where the kubelet refuses that one, the usual port.
+    #[must_use]
+    pub fn own_api_server_port(&self) -> Option<(u16, &str)> {
+        const USUAL: u16 = 6443;
+        let written = self.own_api_server().and_then(|server| Some((endpoint(&server.value).ok()?.1, server.source.as_str())));
+        let refused = || self.surroundings.manifests.iter().find(|manifest| manifest.stem() == "kube-apiserver" && manifest.is_refused());
+        written.or_else(|| Some((USUAL, refused()?.path.as_str())))
     }
 
     /// The node was joined to a cluster once, or is just joining: there is a kubeconfig, or a file to make one with.

@@ -13,6 +13,7 @@ pub mod kube_proxy;
 pub mod kubelet;
 pub mod node;
 pub mod pressure;
+pub mod record;
 pub mod runtime;
 pub mod shell;
 pub mod timestamp;

@@ -12,10 +12,13 @@ use super::host::{Host, ReadError};
 use super::runtime::{self, Runtime};
 use crate::facts::cni::{AddressPool, Binary, ConfFile, ConfState, Mark, Network, Plugin, RuntimeFile};
 use crate::facts::kubelet::Fault;
+use crate::facts::shell::quote;
 use crate::facts::{Blind, Cni, Kubelet, Observed, Sourced, Units};
 
 /// go-cni refuses larger files (`opts.go` `MaxFileSize`); so do we.
 const CONF_LIMIT: u64 = 2 << 20;
+/// Of a network's plugins in files of their own.
+const MOST_DROP_INS: usize = 100;
 const POD_LOGS: &str = "/var/log/pods";
 /// Where packages install plugins: upstream's, Debian's, Fedora's.
 const PACKAGED: [&str; 3] = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"];
@@ -73,8 +76,12 @@ pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) 
     });
     let pods = pods.unwrap_or_default();
     let installed = installed(host, &pods, &mut found.unseen);
+    let routes = if found.pools.is_empty() { Ok(Vec::new()) } else { routes::observe(host, &found.bridges) };
+    let routes = routes.unwrap_or_else(|blind| {
+        found.unseen.push(blind);
+        Vec::new()
+    });
     found.unseen.dedup();
-    let routes = if found.pools.is_empty() { Vec::new() } else { routes::observe(host, &found.bridges) };
     let mut cni = Cni {
         runtime: kind,
         conf_dir,
@@ -124,23 +131,25 @@ fn conf_state(host: &Host, rules: Rules, dir: &str, name: &str, found: &mut Foun
         return (!is_directory(host, &path)).then_some(ConfState::OtherExtension);
     }
     if name.contains(char::REPLACEMENT_CHARACTER) {
-        return Some(ConfState::Unreadable(Blind::new(format!("{path}: the name is not UTF-8, and cannot be opened by it"))));
+        let blind = Blind::new(format!("{path}: the name is not UTF-8, and cannot be opened by it"));
+        return Some(ConfState::Unreadable(blind.grant(format!("give it a plain name (ls -b {} shows the one that it has)", quote(dir)))));
     }
     Some(match host.read(&path, CONF_LIMIT) {
         Ok(bytes) => {
             let dir = |name: &str| format!("{}/{name}", dir.trim_end_matches('/'));
             match parse(&bytes, extension == "conflist", rules, |network| drop_in_plugins(host, &dir(network))) {
-                Ok((network, value)) => {
-                    runtime_files(host, &network, &value, found);
-                    found.bridges.extend(plugins(&value).iter().filter_map(|plugin| Some(plugin.get("bridge")?.as_str()?.to_owned())));
-                    match host_local::pool(host, name, &network, &value) {
+                Ok((network, plugins)) => {
+                    runtime_files(host, &network, &plugins, found);
+                    found.bridges.extend(plugins.iter().filter_map(|plugin| Some(plugin.get("bridge")?.as_str()?.to_owned())));
+                    match host_local::pool(host, name, &network, &plugins) {
                         Ok(pool) => found.pools.extend(pool),
                         Err(blind) => found.unseen.push(blind),
                     }
                     ConfState::Network(network)
                 }
                 Err(Refusal::Fault(fault)) => ConfState::Invalid(fault),
-                Err(Refusal::TooDeep) => ConfState::Unreadable(Blind::new(format!("{path}: nested more than 128 deep"))),
+                Err(Refusal::Unlike(why)) => ConfState::Unreadable(Blind::new(format!("{path}: {why}"))),
+                Err(Refusal::Blind(blind)) => ConfState::Unreadable(blind),
             }
         }
         Err(ReadError::NotRegular("a directory")) if is_directory(host, &path) => return None,
@@ -161,8 +170,10 @@ fn is_directory(host: &Host, path: &str) -> bool {
 /// Why a file is no network.
 enum Refusal {
     Fault(Fault),
-    /// Go's decoder goes deeper than ours.
-    TooDeep,
+    /// What Go's decoder may take and ours does not.
+    Unlike(&'static str),
+    /// A further file of it cannot be seen.
+    Blind(Blind),
 }
 
 impl From<Fault> for Refusal {
@@ -180,27 +191,50 @@ enum Rules {
     Libcni13,
 }
 
-/// libcni's `NetworkConfFromBytes` for a list, `NetworkPluginConfFromBytes` for a single plugin (`libcni/conf.go`).
-fn parse(bytes: &[u8], list: bool, rules: Rules, drop_ins: impl Fn(&str) -> Vec<Value>) -> Result<(Network, Value), Refusal> {
+/// libcni's `NetworkConfFromFile` for a list, `NetworkPluginConfFromBytes` for a single plugin (`libcni/conf.go`); the network, and its
+/// plugins as they are written.
+fn parse(bytes: &[u8], list: bool, rules: Rules, drop_ins: impl Fn(&str) -> Result<Vec<Value>, Refusal>) -> Result<(Network, Vec<Value>), Refusal> {
     let text = String::from_utf8_lossy(bytes);
-    let value: Value = serde_json::from_str(&text).map_err(|error| {
-        if error.to_string().starts_with("recursion limit") {
-            return Refusal::TooDeep;
-        }
-        let message = error.to_string();
-        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
-        let hint = if text.starts_with('\u{feff}') { " (the file begins with a byte order mark)" } else { "" };
-        Refusal::Fault(Fault::at(format!("not JSON: {message}{hint}"), error.line() as u64, (error.column() as u64).max(1)))
-    })?;
+    let value: Value = serde_json::from_str(&text).map_err(|error| refused_json(&text, &error))?;
     let Some(object) = value.as_object() else { return Err(Fault::at(format!("JSON, but no object: it is {}", kind_of(&value)), 1, 1).into()) };
-    let (name, plugins) = if list { conflist(&text, object, rules, drop_ins)? } else { conf(&text, object)? };
+    let (name, plugins) = if list { conflist(&text, object, rules)? } else { conf(&text, object)? };
     let cni_version = version(&text, object, list && rules == Rules::Libcni13)?;
-    let provider = provider(&name, &plugins);
-    Ok((Network { name, cni_version, plugins, provider }, value))
+    let hint = if object.contains_key("type") { ": this is a single plugin, which belongs in a .conf" } else { "" };
+    let mut written = object.get("plugins").filter(|_| list).and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut network = Network { provider: String::new(), name, cni_version, plugins };
+    if !list {
+        written.push(value);
+    } else if rules == Rules::Libcni13 && !is_true(object, "loadOnlyInlinedPlugins") {
+        // They are added to those of the list.
+        for plugin in drop_ins(&network.name)? {
+            network.plugins.extend(plugin.as_object().and_then(|object| self::plugin(object).ok()));
+            written.push(plugin);
+        }
+    }
+    if network.plugins.is_empty() {
+        return Err(Fault::new(format!("a .conflist needs a list \"plugins\"{hint}")).into());
+    }
+    network.provider = provider(&network.name, &network.plugins);
+    Ok((network, written))
 }
 
-/// A `.conflist`: its keys are looked up as they are written; a name, and plugins that each have a type.
-fn conflist(text: &str, object: &Map<String, Value>, rules: Rules, drop_ins: impl Fn(&str) -> Vec<Value>) -> Result<(String, Vec<Plugin>), Fault> {
+fn refused_json(text: &str, error: &serde_json::Error) -> Refusal {
+    let message = error.to_string();
+    if message.starts_with("recursion limit") {
+        return Refusal::Unlike("nested more than 128 deep");
+    }
+    // Half a surrogate pair, which Go replaces.
+    if ["unexpected end of hex escape", "lone leading surrogate", "invalid unicode code point"].iter().any(|half| message.starts_with(half)) {
+        return Refusal::Unlike("a \\u escape that is half a character");
+    }
+    let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+    let hint = if text.starts_with('\u{feff}') { " (the file begins with a byte order mark)" } else { "" };
+    Refusal::Fault(Fault::at(format!("not JSON: {message}{hint}"), error.line() as u64, (error.column() as u64).max(1)))
+}
+
+/// A `.conflist`: its keys are looked up as they are written; a name, and plugins that each have a type. Without the key
+/// `plugins` it has none of its own.
+fn conflist(text: &str, object: &Map<String, Value>, rules: Rules) -> Result<(String, Vec<Plugin>), Fault> {
     let name = match object.get("name") {
         Some(Value::String(name)) => name.clone(),
         Some(other) => return Err(at_key(text, "name", format!("\"name\" is {}, where a string is expected", kind_of(other)))),
@@ -213,22 +247,20 @@ fn conflist(text: &str, object: &Map<String, Value>, rules: Rules, drop_ins: imp
     switches(text, object, rules)?;
     let written = match object.get("plugins") {
         Some(Value::Array(plugins)) if plugins.is_empty() => return Err(at_key(text, "plugins", "\"plugins\" is empty".to_owned())),
-        Some(Value::Array(plugins)) => plugins.clone(),
+        Some(Value::Array(plugins)) => plugins.as_slice(),
         Some(other) => return Err(at_key(text, "plugins", format!("\"plugins\" is {}, where a list is expected", kind_of(other)))),
-        // libcni 1.3 looks in a directory of the network's name beside the file.
-        None if rules == Rules::Libcni13 => drop_ins(&name),
-        None => Vec::new(),
+        None => &[],
     };
-    if written.is_empty() {
-        let hint = if object.contains_key("type") { ": this is a single plugin, which belongs in a .conf" } else { "" };
-        return Err(Fault::new(format!("a .conflist needs a list \"plugins\"{hint}")));
-    }
     let plugins = written.iter().enumerate().map(|(index, value)| {
         let named = format!("plugin {} of {}", index + 1, written.len());
         let object = value.as_object().ok_or_else(|| Fault::new(format!("{named} is {}, where an object is expected", kind_of(value))))?;
         plugin(object).map_err(|message| at_key(text, "plugins", format!("{named}: {message}")))
     });
     Ok((name, plugins.collect::<Result<_, _>>()?))
+}
+
+fn is_true(object: &Map<String, Value>, switch: &str) -> bool {
+    object.get(switch).is_some_and(|value| value.as_bool().unwrap_or_else(|| value.as_str().is_some_and(|word| word.eq_ignore_ascii_case("true"))))
 }
 
 /// `true` or `false`; libcni 1.3 takes them as strings, too.
@@ -344,11 +376,31 @@ fn at_key(text: &str, key: &str, message: String) -> Fault {
     }
 }
 
-/// Plugins in files of their own, below a directory of the network's name (`NetworkPluginConfsFromFiles`).
-fn drop_in_plugins(host: &Host, dir: &str) -> Vec<Value> {
-    let names = host.list(dir).ok().flatten().unwrap_or_default();
-    let files = names.iter().filter(|name| name.rsplit_once('.').is_some_and(|(_, extension)| extension == "conf")).take(100);
-    files.filter_map(|name| serde_json::from_slice(&host.read(&format!("{dir}/{name}"), CONF_LIMIT).ok()?).ok()).collect()
+/// Plugins in files of their own, below a directory of the network's name (`NetworkPluginConfsFromFiles`); one that is bad spoils
+/// the network.
+fn drop_in_plugins(host: &Host, dir: &str) -> Result<Vec<Value>, Refusal> {
+    if dir.contains('\0') || dir.split('/').any(|part| part.len() > 255) {
+        return Err(Fault::new("\"name\" cannot be the name of a directory, in which further plugins are looked for").into());
+    }
+    let Some(names) = host.list(dir).map_err(Refusal::Blind)? else {
+        let is_file = host.exists(dir).map_err(Refusal::Blind)?;
+        return if is_file { Err(Fault::new(format!("further plugins are looked for in {dir}, which is no directory")).into()) } else { Ok(Vec::new()) };
+    };
+    let paths = names.iter().filter(|name| name.rsplit_once('.').is_some_and(|(_, extension)| extension == "conf")).map(|name| format!("{dir}/{name}"));
+    let files = paths.filter(|path| !is_directory(host, path)).take(MOST_DROP_INS);
+    files.map(|path| drop_in(host, &path)).collect()
+}
+
+fn drop_in(host: &Host, path: &str) -> Result<Value, Refusal> {
+    let fault = |message: &dyn std::fmt::Display| Refusal::Fault(Fault::new(format!("the plugin in {path}: {message}")));
+    let bytes = host.read(path, CONF_LIMIT).map_err(|error| match error {
+        ReadError::Blind(blind) => Refusal::Blind(blind),
+        error => fault(&error),
+    })?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|error| fault(&format!("not JSON: {error}")))?;
+    let object = value.as_object().ok_or_else(|| fault(&"no object"))?;
+    plugin(object).map_err(|message| fault(&message))?;
+    Ok(value)
 }
 
 /// Whose network it is, by its plugins and, for the shared bridge plugin, by its name.
@@ -371,15 +423,10 @@ fn provider(name: &str, plugins: &[Plugin]) -> String {
     .to_owned()
 }
 
-/// The plugins as they are written, in a list or alone.
-fn plugins(value: &Value) -> &[Value] {
-    value.get("plugins").and_then(Value::as_array).map_or_else(|| std::slice::from_ref(value), Vec::as_slice)
-}
-
 /// What the network's plugin opens before it can do anything. On a disk that does not run, /run says nothing.
-fn runtime_files(host: &Host, network: &Network, value: &Value, found: &mut Found) {
+fn runtime_files(host: &Host, network: &Network, plugins: &[Value], found: &mut Found) {
     let text = |of: &Value, keys: &[&str]| keys.iter().try_fold(of, |value, key| value.get(key)).and_then(Value::as_str).map(str::to_owned);
-    let paths = plugins(value).iter().filter_map(|plugin| match plugin.get("type")?.as_str()? {
+    let paths = plugins.iter().filter_map(|plugin| match plugin.get("type")?.as_str()? {
         "flannel" => Some(text(plugin, &["subnetFile"]).unwrap_or_else(|| "/run/flannel/subnet.env".to_owned())),
         "calico" => text(plugin, &["kubernetes", "kubeconfig"]),
         "cilium-cni" => Some("/run/cilium/cilium.sock".to_owned()),
@@ -454,18 +501,19 @@ mod tests {
     use super::*;
 
     fn refused(text: &str, list: bool) -> String {
-        match parse(text.as_bytes(), list, Rules::Libcni13, |_| Vec::new()) {
+        match parse(text.as_bytes(), list, Rules::Libcni13, |_| Ok(Vec::new())) {
             Ok((network, _)) => panic!("{text} was taken: {network:?}"),
-            Err(Refusal::TooDeep) => "too deep".to_owned(),
+            Err(Refusal::Unlike(why)) => why.to_owned(),
+            Err(Refusal::Blind(blind)) => blind.reason,
             Err(Refusal::Fault(fault)) => fault.place("f") + " " + &fault.message,
         }
     }
 
     fn taken(text: &str, list: bool) -> Network {
-        match parse(text.as_bytes(), list, Rules::Libcni13, |_| Vec::new()) {
+        match parse(text.as_bytes(), list, Rules::Libcni13, |_| Ok(Vec::new())) {
             Ok((network, _)) => network,
-            Err(Refusal::TooDeep) => panic!("{text} was refused as too deep"),
             Err(Refusal::Fault(fault)) => panic!("{text} was refused: {fault:?}"),
+            Err(Refusal::Unlike(_) | Refusal::Blind(_)) => panic!("{text} was not read"),
         }
     }
 
@@ -496,7 +544,8 @@ mod tests {
         ] {
             assert_eq!(refused(text, list), message, "{text}");
         }
-        assert_eq!(refused(&"[".repeat(100_000), true), "too deep");
+        assert_eq!(refused(&"[".repeat(100_000), true), "nested more than 128 deep");
+        assert_eq!(refused(r#"{"name":"\ud800","plugins":[{"type":"ptp"}]}"#, true), "a \\u escape that is half a character");
     }
 
     #[test]
@@ -509,7 +558,7 @@ mod tests {
             "1.1.0"
         );
         // Bytes that are no UTF-8 are replaced by Go's decoder, not refused.
-        assert!(parse(b"{\"type\":\"a\",\"name\":\"\xff\"}", false, Rules::Libcni13, |_| Vec::new()).is_ok());
+        assert!(parse(b"{\"type\":\"a\",\"name\":\"\xff\"}", false, Rules::Libcni13, |_| Ok(Vec::new())).is_ok());
     }
 
     #[test]

@@ -68,6 +68,9 @@ pub fn directories(facts: &Facts) -> BTreeSet<String> {
     if let Some(cni) = facts.cni.known() {
         found.insert(cni.conf_dir.value.clone());
         found.extend(cni.bin_dirs.iter().map(|dir| dir.value.clone()));
+        files.extend(cni.runtime_files.iter().map(|file| file.path.as_str()));
+        // Every pod that comes or goes changes it: only where the next one may get no address.
+        found.extend(cni.pools.iter().filter(|pool| pool.is_scarce()).map(|pool| pool.directory.clone()));
     }
     found.extend(files.into_iter().filter_map(|file| Some(file.rsplit_once('/')?.0.to_owned())));
     found.into_iter().filter(|dir| dir.starts_with('/')).collect()

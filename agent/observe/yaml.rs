@@ -48,13 +48,25 @@ pub(super) struct Key {
 
 /// No configuration nests deeper, or holds more values, what its aliases stand for included.
 const DEEPEST: usize = 24;
-const VALUES: usize = 100_000;
+const VALUES: usize = 20_000;
 
 /// Parses the first document, as the libraries of Kubernetes do (sigs.k8s.io/yaml). `None`: there is nothing in it.
 ///
 /// # Errors
-/// Where and why it is no YAML; also for what no configuration needs: nesting beyond 24 levels, 100,000 values.
+/// Where and why it is no YAML; also for what no configuration needs: nesting beyond 24 levels, 20,000 values.
 pub(super) fn parse(bytes: &[u8], file: &str) -> Result<Option<Node>, Fault> {
+    parsed(bytes, file).map_err(|fault| tab(bytes, &fault).unwrap_or(fault))
+}
+
+/// The parser tells where the value begins that a tab ends; a person looks for the tab.
+fn tab(bytes: &[u8], fault: &Fault) -> Option<Fault> {
+    let from = usize::try_from(fault.line?.saturating_sub(1)).ok().filter(|_| fault.message.contains("tab"))?;
+    let indented = |line: &[u8]| line.iter().position(|byte| *byte != b' ').filter(|at| line.get(*at) == Some(&b'\t'));
+    let (line, column) = bytes.split(|byte| *byte == b'\n').enumerate().skip(from).find_map(|(line, text)| Some((line, indented(text)?)))?;
+    Some(Fault::at("not YAML: a tab, where only spaces indent", line as u64 + 1, column as u64 + 1))
+}
+
+fn parsed(bytes: &[u8], file: &str) -> Result<Option<Node>, Fault> {
     let text = std::str::from_utf8(bytes).map_err(|error| no_character(bytes, error.valid_up_to(), "a byte that is no UTF-8"))?;
     if let Some(at) = text.find(|c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}')) {
         return Err(no_character(bytes, at, "a control character"));
@@ -96,7 +108,7 @@ impl<'a> Builder<'a> {
     }
 
     fn take(&mut self, values: usize, at: &At) -> Result<(), Fault> {
-        self.left = self.left.checked_sub(values).ok_or_else(|| at.fault("not YAML: more than 100,000 values"))?;
+        self.left = self.left.checked_sub(values).ok_or_else(|| at.fault("not YAML: more than 20,000 values"))?;
         Ok(())
     }
 
@@ -447,6 +459,8 @@ mod tests {
         let broken = fault(b"a: 1\nb: [1, 2\nc: 3\n");
         assert!(broken.message.starts_with("not YAML: "), "{broken:?}");
         assert!(broken.line.is_some_and(|line| line >= 2), "{broken:?}");
+        let tab = Fault::at("not YAML: a tab, where only spaces indent", 3, 1);
+        assert_eq!(fault(b"a:\n  b: true\n\tc: 2\n"), tab, "and not the value before it");
         assert_eq!(fault(b"a:\n\tb: 2\n").line, Some(2));
         let bytes = fault(b"a: 1\nb: \xff\xfe\n");
         assert_eq!((bytes.line, bytes.column), (Some(2), Some(4)));

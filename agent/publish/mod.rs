@@ -59,7 +59,7 @@ impl Snapshot {
     }
 
     pub fn text(&self) -> Bytes {
-        self.text.get_or_init(|| text::render(&self.report, Severity::Info, text::Style::PLAIN).into()).clone()
+        self.text.get_or_init(|| text::render(&self.report, &self.facts, Severity::Info, text::Style::PLAIN).into()).clone()
     }
 
     pub fn page(&self) -> Bytes {

@@ -1,8 +1,12 @@
 //! The report for a person in a terminal.
 
+mod networks;
+
 use super::view::{Effect, Root, Title, View};
 use crate::diagnose::{Report, Verdict};
+use crate::facts::Facts;
 use crate::finding::Severity;
+use networks::Networks;
 
 /// How it may look.
 #[derive(Clone, Copy, Debug)]
@@ -10,16 +14,23 @@ pub struct Style {
     pub color: bool,
     /// Columns; prose is wrapped at it, commands and paths never.
     pub width: usize,
+    /// Also what is well: how the runtime reads its networks.
+    pub verbose: bool,
 }
 
 impl Style {
     /// Without colour, for a pipe, a file, or curl.
-    pub const PLAIN: Self = Self { color: false, width: 100 };
+    pub const PLAIN: Self = Self { color: false, width: 100, verbose: false };
 
     /// Bounded to what can be read; `None` where nothing tells the width.
     #[must_use]
     pub fn new(color: bool, width: Option<usize>) -> Self {
-        Self { color, width: width.unwrap_or(Self::PLAIN.width).clamp(60, 160) }
+        Self { color, width: width.unwrap_or(Self::PLAIN.width).clamp(60, 160), ..Self::PLAIN }
+    }
+
+    #[must_use]
+    pub fn verbose(self, verbose: bool) -> Self {
+        Self { verbose, ..self }
     }
 }
 
@@ -27,14 +38,26 @@ impl Style {
 const BOLD: &str = "1";
 const DIM: &str = "2";
 
-/// Root causes with what they explain folded under them, then what could not be seen.
+/// Root causes with what they explain folded under them; the CNI directory as the runtime reads it, where anything is wrong with
+/// it; what could not be seen.
 #[must_use]
-pub fn render(report: &Report, least: Severity, style: Style) -> String {
-    let view = View::new(report, least);
+pub fn render(report: &Report, facts: &Facts, least: Severity, style: Style) -> String {
+    let mut view = View::new(report, least);
+    let networks = Networks::of(report, facts, style.verbose);
     let mut out = Text { out: String::new(), style };
     out.head(&view);
-    for root in &view.roots {
+    for root in &mut view.roots {
+        if let Some(networks) = &networks {
+            // Told there for all of them.
+            root.evidence.retain(|row| !networks.tells(row));
+        }
         out.root(root);
+    }
+    if let Some(networks) = &networks {
+        out.line("");
+        let title = out.paint(BOLD, &networks.title);
+        out.line(&title);
+        out.evidence("", &networks.rows);
     }
     out.blind(&view);
     if let Some(code) = &view.more {

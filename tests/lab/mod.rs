@@ -114,6 +114,12 @@ impl Lab {
         before
     }
 
+    /// Shuts the node down in order and boots it again from its disk; with `plug`, it is not asked.
+    pub fn reboot(&self, plug: bool) {
+        let output = script("reboot").arg(&self.name).args(plug.then_some("plug")).output().expect("tests/lab/reboot starts");
+        assert!(output.status.success(), "tests/lab/reboot: {}", text(&output.stderr));
+    }
+
     /// `nodetriage ARGS --root HOST_ROOT`, once, from outside.
     pub fn run(&self, args: &[&str]) -> Output {
         script("pod").args([&self.name, BINARY]).args(args).arg("--root").arg(self.host_root()).output().expect("nodetriage starts")
@@ -194,6 +200,13 @@ impl Lab {
         daemon
     }
 
+    /// The daemon inside the node, which has started it by itself.
+    pub fn daemon_started_at_boot(&self) -> Daemon {
+        let daemon = Daemon { runs: Runs::Inside { node: self.directory.clone() }, address: ([127, 0, 0, 1], 20258).into() };
+        daemon.wait_until_ready();
+        daemon
+    }
+
     /// The daemon as the shipped unit, inside the node, started by its systemd.
     pub fn daemon_inside(&self) -> Daemon {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -204,12 +217,10 @@ impl Lab {
         ] {
             std::fs::copy(from, self.root().join(to)).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
         }
-        let daemon = Daemon { runs: Runs::Inside { node: self.directory.clone() }, address: ([127, 0, 0, 1], 20258).into() };
         self.sh(
-            "systemd-sysusers nodetriage.conf; systemctl daemon-reload; systemctl start nodetriage || { journalctl -u nodetriage -n 30 --no-pager; exit 1; }",
+            "systemd-sysusers nodetriage.conf; systemctl daemon-reload; systemctl enable -q --now nodetriage || { journalctl -u nodetriage -n 30 --no-pager; exit 1; }",
         );
-        daemon.wait_until_ready();
-        daemon
+        self.daemon_started_at_boot()
     }
 }
 

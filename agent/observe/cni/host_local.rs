@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::facts::Blind;
 use crate::facts::cni::{AddressPool, Network, RangeSet};
-use crate::observe::host::Host;
+use crate::observe::host::{Host, ReadError};
 
 const DATA_DIR: &str = "/var/lib/cni/networks";
 /// containerd's running containers, sandboxes among them, each a directory of its id.
@@ -18,8 +18,9 @@ const ALLOCATION_LIMIT: u64 = 4096;
 const MOST_OWNERS: usize = 1024;
 
 /// The addresses of a network whose plugin asks host-local for them, or flannel for its subnet; `None` for another.
-pub(super) fn pool(host: &Host, file: &str, network: &Network, value: &Value) -> Result<Option<AddressPool>, Blind> {
-    let Some((ipam, mut sets)) = super::plugins(value).iter().find_map(|plugin| ranges(host, plugin)) else { return Ok(None) };
+pub(super) fn pool(host: &Host, file: &str, network: &Network, plugins: &[Value]) -> Result<Option<AddressPool>, Blind> {
+    let found = plugins.iter().find_map(|plugin| ranges(host, plugin).transpose()).transpose()?;
+    let Some((ipam, mut sets)) = found else { return Ok(None) };
     sets.retain(|set| !set.is_empty());
     if sets.is_empty() || network.name.is_empty() || network.name.contains('/') {
         return Ok(None);
@@ -28,10 +29,10 @@ pub(super) fn pool(host: &Host, file: &str, network: &Network, value: &Value) ->
     let directory = format!("{}/{}", data_dir.trim_end_matches('/'), network.name);
     let names = host.list(&directory)?.unwrap_or_default();
     let given: Vec<IpAddr> = names.iter().filter_map(|name| name.parse().ok()).collect();
-    let sets: Vec<RangeSet> = sets.iter().map(|set| count(set, &given)).collect();
-    let scarce = sets.iter().any(|set| set.used >= set.size - set.size / 10);
-    let orphaned = if scarce { orphans(host, &directory, &given) } else { None };
-    Ok(Some(AddressPool { file: file.to_owned(), directory, sets, orphaned }))
+    let sets = sets.iter().map(|set| count(set, &given)).collect();
+    let pool = AddressPool { file: file.to_owned(), directory, sets, orphaned: None };
+    let orphaned = if pool.is_scarce() { orphans(host, &pool.directory, &given) } else { None };
+    Ok(Some(AddressPool { orphaned, ..pool }))
 }
 
 /// A range as host-local fills it in (`backend/allocator/range.go` `Canonicalize`).
@@ -43,10 +44,14 @@ struct Range {
 
 type Ranges = (Option<Map<String, Value>>, Vec<Vec<Range>>);
 
-fn ranges(host: &Host, plugin: &Value) -> Option<Ranges> {
-    if plugin.get("type")?.as_str()? == "flannel" {
+fn ranges(host: &Host, plugin: &Value) -> Result<Option<Ranges>, Blind> {
+    if plugin.get("type").and_then(Value::as_str) == Some("flannel") {
         return flannel(host, plugin);
     }
+    Ok(written(plugin))
+}
+
+fn written(plugin: &Value) -> Option<Ranges> {
     let ipam = plugin.get("ipam")?.as_object().filter(|ipam| ipam.get("type").and_then(Value::as_str) == Some("host-local"))?;
     let mut sets = Vec::new();
     // The old way, one range beside the type, comes first.
@@ -60,13 +65,17 @@ fn ranges(host: &Host, plugin: &Value) -> Option<Ranges> {
 }
 
 /// flannel delegates to bridge and host-local, with the subnets of its file; a set for each family.
-fn flannel(host: &Host, plugin: &Value) -> Option<Ranges> {
+fn flannel(host: &Host, plugin: &Value) -> Result<Option<Ranges>, Blind> {
     let delegate = plugin.pointer("/delegate/ipam").and_then(Value::as_object).cloned();
     let path = plugin.get("subnetFile").and_then(Value::as_str).unwrap_or("/run/flannel/subnet.env");
-    let text = host.read_text(path, ALLOCATION_LIMIT).ok()?;
+    let text = match host.read_text(path, ALLOCATION_LIMIT) {
+        Ok(text) => text,
+        Err(ReadError::Blind(blind)) => return Err(blind),
+        Err(_) => return Ok(None),
+    };
     let subnet = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
     let subnets = ["FLANNEL_SUBNET", "FLANNEL_IPV6_SUBNET"].into_iter().filter_map(subnet).filter(|subnet| !subnet.is_empty());
-    Some((delegate, subnets.filter_map(|subnet| Some(vec![filled(subnet, None, None, None)?])).collect()))
+    Ok(Some((delegate, subnets.filter_map(|subnet| Some(vec![filled(subnet, None, None, None)?])).collect())))
 }
 
 fn range(written: &Map<String, Value>) -> Option<Range> {

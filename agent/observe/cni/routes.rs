@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::facts::Blind;
 use crate::facts::cni::Route;
-use crate::observe::host::Host;
+use crate::observe::host::{Host, ReadError};
 
+const PID_1: &str = "/proc/1/net";
 const LIMIT: u64 = 1 << 20;
 const MOST: usize = 256;
 
@@ -30,16 +32,32 @@ const OF_PODS: [&str; 18] = [
     "lo",
 ];
 
-/// The routes of PID 1's network namespace: below a pod's root, /proc/net would be the pod's own.
-pub(super) fn observe(host: &Host, bridges: &[String]) -> Vec<Route> {
+/// The routes of PID 1's network namespace, wherever we are ourselves: below a pod's root, /proc/net would be the pod's own.
+///
+/// # Errors
+/// Blind, where the node's tables are hidden.
+pub(super) fn observe(host: &Host, bridges: &[String]) -> Result<Vec<Route>, Blind> {
     if !host.is_live() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let table = |name: &str| host.read_text(&format!("/proc/1/net/{name}"), LIMIT).unwrap_or_default();
-    let (v4, v6) = (table("route"), table("ipv6_route"));
+    if !host.exists(PID_1)? {
+        return Err(Blind::new(format!("{PID_1}: the node's routes are hidden")).grant("mount the node's /proc below the root, without hidepid="));
+    }
+    let (v4, v6) = (table(host, "route")?, table(host, "ipv6_route")?);
     let all = v4.lines().skip(1).filter_map(ipv4).chain(v6.lines().filter_map(ipv6));
     let own = |route: &Route| !OF_PODS.iter().any(|of| route.interface.starts_with(of)) && route.interface != "*" && !bridges.contains(&route.interface);
-    all.filter(|route| route.length > 0 && own(route)).take(MOST).collect()
+    Ok(all.filter(|route| route.length > 0 && own(route)).take(MOST).collect())
+}
+
+/// A kernel without IPv6 has no table of it.
+fn table(host: &Host, name: &str) -> Result<String, Blind> {
+    let path = format!("{PID_1}/{name}");
+    match host.read_text(&path, LIMIT) {
+        Ok(text) => Ok(text),
+        Err(ReadError::Missing) => Ok(String::new()),
+        Err(ReadError::Blind(blind)) => Err(blind),
+        Err(error) => Err(Blind::new(format!("{path} {error}"))),
+    }
 }
 
 /// `eth0 0002000A 00000000 0001 0 0 100 00FFFFFF 0 0 0`: numbers as the machine has them, which is little-endian wherever

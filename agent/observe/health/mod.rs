@@ -25,7 +25,7 @@ use super::units::jittered;
 use crate::config::{Config, Probes};
 use crate::facts::certificates::{Certificates, Place, Role};
 use crate::facts::health::{Answer, ApiServer, Endpoint, Listener, Reach};
-use crate::facts::kubelet::endpoint;
+
 use crate::facts::{Blind, Domain, Facts, Health, KubeProxy, Kubelet, Observed, Sourced, Timestamp};
 use api_server::Server;
 pub(super) use network::is_the_nodes as is_the_nodes_network;
@@ -135,7 +135,7 @@ fn kube_proxy_target(kube_proxy: &KubeProxy) -> Option<Target> {
 /// The ports on which somebody in particular should listen.
 fn ports(kubelet: &Kubelet, kube_proxy: Option<&KubeProxy>) -> Vec<u16> {
     let addresses = kube_proxy.into_iter().flat_map(|kube_proxy| [&kube_proxy.healthz_bind_address, &kube_proxy.metrics_bind_address]);
-    let own_api_server = kubelet.own_api_server().and_then(|server| Some(endpoint(&server.value).ok()?.1));
+    let own_api_server = kubelet.own_api_server_port().map(|(port, _)| port);
     let mut ports: Vec<u16> = [kubelet.port.value, kubelet.healthz_port.value].into_iter().filter(|port| *port != 0).collect();
     ports.extend(addresses.filter_map(|address| KubeProxy::port(&address.value)).chain(own_api_server));
     ports.sort_unstable();

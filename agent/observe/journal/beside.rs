@@ -13,6 +13,9 @@ use super::tail::Tail;
 use crate::facts::{Blind, Journal, Timestamp};
 use crate::observe::host::Host;
 
+/// How soon a log file that is about to come is looked for.
+pub(super) const SOON: Duration = Duration::from_millis(250);
+
 /// The sources beside the journal that are read.
 #[derive(Debug)]
 pub(super) struct Beside<'a> {
@@ -81,6 +84,11 @@ impl<'a> Beside<'a> {
         }
     }
 
+    /// Whether something is about to come that no event may tell of.
+    pub fn is_restless(&self) -> bool {
+        self.tail.is_restless()
+    }
+
     /// Looks for files that no event told of.
     pub fn scan(&mut self, look: &Look) {
         self.tail.scan(look);
@@ -96,6 +104,7 @@ impl<'a> Beside<'a> {
             told(self, look);
             tokio::select! {
                 () = tokio::time::sleep_until(end) => return,
+                () = tokio::time::sleep(SOON), if self.is_restless() => {}
                 files = events.next() => if files { self.drain(look) },
             }
         }

@@ -1,4 +1,7 @@
-//! How the programs of a node write their log lines: klog, logrus and zap.
+//! How bad the lines of a node's programs are by their own word (klog, logrus, zap), and which make up one record. What they say in
+//! detail: [`crate::facts::record`].
+
+use crate::facts::record::klog_level;
 
 /// What a line is, by its own header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,14 +57,6 @@ pub fn tone(message: &str, severe: bool) -> Tone {
         None if severe => Tone::Error,
         None => Tone::Plain,
     }
-}
-
-/// The letter of a klog header, `Lmmdd hh:mm:ss.uuuuuu PID file.go:line] `.
-fn klog_level(message: &str) -> Option<u8> {
-    let bytes = message.as_bytes();
-    let level = *bytes.first()?;
-    let digits = |from: usize, to: usize| bytes.get(from..to).is_some_and(|part| part.iter().all(u8::is_ascii_digit));
-    (matches!(level, b'I' | b'W' | b'E' | b'F') && digits(1, 5) && bytes.get(5) == Some(&b' ') && digits(6, 8) && bytes.get(8) == Some(&b':')).then_some(level)
 }
 
 /// Whether it says nothing is wrong although it is logged as an error.

@@ -4,11 +4,12 @@
 //! host ─→ find: which files ─→ reader: their entries in order ─→ look: which lines matter ─→ tally: what is kept ─→ facts
 //! ```
 //! [`reader`], [`file`](mod@file), [`cache`], [`format`](mod@format), [`compress`], [`hash`] know the file format and nothing of Kubernetes;
-//! [`klog`], [`tally`] know lines and nothing of files.
+//! [`klog`], [`container`], [`tally`] know lines and nothing of files.
 
 mod beside;
 pub mod cache;
 pub mod compress;
+pub mod container;
 pub mod export;
 pub mod field;
 pub mod file;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::beside::Beside;
+use super::beside::{self, Beside};
 use super::find;
 use super::follow::{Follow, Marks, RESCAN};
 use super::hash::jenkins;
@@ -196,8 +196,8 @@ impl<'a> Watch<'a> {
             Duration::ZERO
         } else if self.attentive > Instant::now() || self.follow.is_young() {
             POLL
-        } else if self.pending || self.look.tally.holds() || self.follow.is_unsure() {
-            Duration::from_millis(250)
+        } else if self.pending || self.look.tally.holds() || self.follow.is_unsure() || self.beside.is_restless() {
+            beside::SOON
         } else {
             RESCAN
         }

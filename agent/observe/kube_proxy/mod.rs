@@ -21,6 +21,7 @@ use super::files_watch::FilesWatch;
 use super::health::sockets::{comm, holder, pod_uid};
 use super::host::Host;
 use super::kubeconfig::{self, current_context, load};
+use super::kubelet::command_line::{exec_start, variables};
 use super::look::Look;
 use super::units::jittered;
 use super::yaml::{self, Node};
@@ -61,7 +62,7 @@ pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) 
     let root_dir = kubelet.map_or("/var/lib/kubelet", |kubelet| kubelet.root_dir.value.as_str());
     let pod = pod(host, root_dir);
     let place = Place { host, pid: running.as_ref().map(|holder| holder.pid), pod_dir: pod.as_ref().map(|pod| pod.dir.as_str()) };
-    let started = running.as_ref().and_then(|holder| argv(host, holder.pid)).or_else(|| as_unit(units)).unwrap_or_default();
+    let started = running.as_ref().and_then(|holder| argv(host, holder.pid)).or_else(|| as_unit(host, units)).unwrap_or_default();
     let (mut found, config) = configured(&place, &started, pod.is_some());
     found.replaced_by = within(units).or_else(|| others.iter().find_map(|(of, pid)| replacement(host, of, *pid).filter(|(_, sure)| *sure).map(|(by, _)| by)));
     found.may_be_replaced_by = others.iter().filter_map(|(of, pid)| replacement(host, of, *pid).filter(|(_, sure)| !sure).map(|(by, _)| by)).collect();
@@ -80,10 +81,10 @@ pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) 
     found
 }
 
-/// The words kube-proxy was started with, and where they stand.
+/// The words kube-proxy was started with, each with where it stands.
 #[derive(Default)]
 struct Started {
-    words: Vec<String>,
+    words: Vec<Sourced<String>>,
     source: String,
 }
 
@@ -92,28 +93,44 @@ impl Started {
     fn flag(&self, name: &str) -> Option<Sourced<String>> {
         let mut found = None;
         for (at, word) in self.words.iter().enumerate() {
-            let Some(rest) = word.trim_start_matches('-').strip_prefix(name).filter(|_| word.starts_with('-')) else { continue };
+            let Some(rest) = word.value.trim_start_matches('-').strip_prefix(name).filter(|_| word.value.starts_with('-')) else { continue };
             match rest.strip_prefix('=') {
-                Some(value) => found = Some(value.to_owned()),
+                Some(value) => found = Some(Sourced::new(value.to_owned(), &word.source)),
                 None if rest.is_empty() => found = self.words.get(at + 1).cloned(),
                 None => {}
             }
         }
-        found.map(|value| Sourced::new(value, format!("{} --{name}", self.source)))
+        found.map(|found| Sourced::new(found.value, format!("{} --{name}", found.source)))
     }
 }
 
 fn argv(host: &Host, pid: u32) -> Option<Started> {
     let source = format!("/proc/{pid}/cmdline");
     let text = host.read_text(&source, LIMIT).ok()?;
-    let words: Vec<String> = text.split('\0').filter(|word| !word.is_empty()).map(str::to_owned).collect();
+    let words: Vec<_> = text.split('\0').filter(|word| !word.is_empty()).map(|word| Sourced::new(word.to_owned(), &source)).collect();
     (!words.is_empty()).then_some(Started { words, source })
 }
 
-/// As the unit would start it, if there is such a unit that is not started by variables.
-fn as_unit(units: &Observed<Units>) -> Option<Started> {
-    let unit = units.known()?.get(UNIT).filter(|unit| unit.is_installed())?;
-    Some(Started { words: unit.exec_start.clone(), source: unit.fragment_path.clone().unwrap_or_else(|| UNIT.to_owned()) })
+/// As the unit would start it, its variables replaced as systemd does; `None` also where a variable is one that nothing tells: only
+/// those called `KUBE…` are facts, and those that are in files.
+fn as_unit(host: &Host, units: &Observed<Units>) -> Option<Started> {
+    let units = units.known()?;
+    let unit = units.get(UNIT).filter(|unit| unit.is_installed())?;
+    let known = variables(host, unit, units.source);
+    if unit.exec_start.iter().flat_map(|word| variables_in(word)).any(|name| !known.contains_key(name)) {
+        return None;
+    }
+    let written = unit.fragment_path.clone().unwrap_or_else(|| UNIT.to_owned());
+    let words = exec_start(host, unit, units.source)
+        .into_iter()
+        .map(|word| if word.source.ends_with(" ExecStart") { Sourced::new(word.value, &written) } else { word });
+    Some(Started { words: words.collect(), source: written.clone() })
+}
+
+/// The names in `$NAME` and `a${NAME}b`.
+fn variables_in(word: &str) -> impl Iterator<Item = &str> {
+    let after = word.split('$').skip(1).filter(|after| !after.is_empty());
+    after.map(|after| after.strip_prefix('{').and_then(|after| after.split_once('}')).map_or(after, |(name, _)| name))
 }
 
 /// By their names as the kernel cuts them, after 15 bytes.
@@ -259,7 +276,7 @@ fn configured(place: &Place<'_>, started: &Started, is_pod: bool) -> (KubeProxy,
     // Of a pod without a process, kubeadm's path, if the ConfigMap is there.
     let guessed =
         || (is_pod && place.pid.is_none()).then(kubeadm).filter(|path| place.on_node(&path.value).is_ok_and(|file| place.host.exists(&file).unwrap_or(false)));
-    let Some(path) = started.flag("config").or_else(guessed).filter(|path| !path.value.contains('$')) else {
+    let Some(path) = started.flag("config").or_else(guessed).filter(|path| !path.value.is_empty()) else {
         found.kubeconfig = started.flag("kubeconfig").map(|path| kubeconfig(place, path));
         return (found, None);
     };
@@ -329,8 +346,8 @@ fn kubeconfig(place: &Place<'_>, path: Sourced<String>) -> Kubeconfig {
     found
 }
 
-/// What its container said last: the end of its newest log (`LOGS/kube-proxy/N.log`), without the runtime's prefix
-/// (`TIME stderr F `).
+/// What its container said last: the end of its newest log (`LOGS/kube-proxy/N.log`), without what the runtime
+/// wrote around it.
 fn last_words(host: &Host, logs: &str) -> Vec<Sourced<String>> {
     let dir = format!("{logs}/{NAME}");
     let names = host.list(&dir).ok().flatten().unwrap_or_default();
@@ -339,8 +356,8 @@ fn last_words(host: &Host, logs: &str) -> Vec<Sourced<String>> {
     let path = format!("{dir}/{newest}.log");
     let text = tail(host, &path).unwrap_or_default();
     let said = |line: &str| {
-        let message = line.splitn(4, ' ').nth(3)?;
-        let message: String = message.chars().filter(|c| !c.is_control()).take(500).collect();
+        let part = super::journal::container::part(line.as_bytes())?;
+        let message: String = String::from_utf8_lossy(&part.message).chars().filter(|c| !c.is_control()).take(500).collect();
         // klog's errors and fatal ones, and its last words.
         (message.starts_with(['E', 'F']) || message.contains("command failed")).then(|| Sourced::new(message, path.clone()))
     };

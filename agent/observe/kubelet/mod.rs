@@ -5,6 +5,7 @@ mod flags;
 mod quantity;
 mod schema;
 mod settings;
+mod static_pods;
 mod surroundings;
 mod validate;
 
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use super::host::{Host, ReadError};
 use super::kubeconfig::{self, state_of};
 use super::yaml::{self, At, Node, Tree};
-use crate::facts::kubelet::{Fault, File, FileState, IgnoredField, OddFlag, Oddity};
+use crate::facts::kubelet::{Fault, File, FileState, IgnoredField, Manifest, OddFlag, Oddity};
 use crate::facts::{Kubelet, Observed, Sourced, Units};
 use settings::Settings;
 
@@ -53,10 +54,17 @@ pub fn observe(host: &Host, units: &Observed<Units>) -> Kubelet {
     found.flags = command_line.flags;
     found.other_flags = command_line.other_flags;
     found.surroundings = surroundings::observe(host, &found);
+    found.surroundings.manifests = manifests(host, &found);
     if whole {
         refuse(&mut found, validate::check(&effective, release));
     }
     found
+}
+
+/// The manifests of static pods; none where the kubelet looks for none.
+fn manifests(host: &Host, kubelet: &Kubelet) -> Vec<Manifest> {
+    let references = kubelet.setting("featureGates.PreventStaticPodAPIReferences").map(|gate| gate.value == "true");
+    kubelet.static_pod_path.as_ref().map(|path| static_pods::observe(host, &path.value, kubelet.release(), references)).unwrap_or_default()
 }
 
 /// A configuration in which nothing is set.

@@ -1,4 +1,4 @@
-//! KubeletConfiguration v1beta1: every field and its type, and what does not fit them.
+//! KubeletConfiguration v1beta1: every field and its type, and what does not fit them; and the fields of a Pod v1 that static pods have.
 //!
 //! From `staging/src/k8s.io/kubelet/config/v1beta1/types.go` of Kubernetes 1.36, with `logging` of
 //! `component-base/logs/api/v1`, `tracing` of `component-base/tracing/api/v1` and taints of `api/core/v1`.
@@ -8,7 +8,7 @@ use crate::facts::kubelet::{Fault, IgnoredField};
 use crate::observe::yaml::{At, Node, Tree};
 
 /// What a field holds. `null` is always allowed and means that it is not set.
-enum Type {
+pub(super) enum Type {
     Text,
     Bool,
     /// A whole number within these bounds.
@@ -18,6 +18,8 @@ enum Type {
     Duration,
     /// A string or a number.
     Quantity,
+    /// A number or a name (`intstr.IntOrString`).
+    IntOrText,
     /// Nanoseconds, or a Go duration in a string (`logging.flushFrequency`).
     DurationOrNanoseconds,
     List(&'static Type),
@@ -26,7 +28,7 @@ enum Type {
     Object(&'static [(&'static str, Type)]),
 }
 
-use Type::{Bool, Duration, DurationOrNanoseconds, Float, Int, List, Map, Object, Quantity, Text};
+use Type::{Bool, Duration, DurationOrNanoseconds, Float, Int, IntOrText, List, Map, Object, Quantity, Text};
 
 const INT32: Type = Int(i32::MIN as i64, i32::MAX as i64);
 const INT64: Type = Int(i64::MIN, i64::MAX);
@@ -107,6 +109,48 @@ const KUBELET_CONFIGURATION: &[(&str, Type)] = &[
     ("failCgroupV1", Bool), ("userNamespaces", Object(&[("idsPerPod", INT64)])),
 ];
 
+const PROBE: Type = Object(&[
+    ("httpGet", Object(&[("path", Text), ("port", IntOrText), ("host", Text), ("scheme", Text)])),
+    ("exec", Object(&[("command", List(&Text))])),
+    ("tcpSocket", Object(&[("port", IntOrText), ("host", Text)])),
+    ("initialDelaySeconds", INT32),
+    ("timeoutSeconds", INT32),
+    ("periodSeconds", INT32),
+    ("successThreshold", INT32),
+    ("failureThreshold", INT32),
+]);
+
+#[rustfmt::skip] // one table
+const CONTAINER: Type = Object(&[
+    ("name", Text), ("image", Text), ("imagePullPolicy", Text), ("command", List(&Text)), ("args", List(&Text)), ("workingDir", Text),
+    ("env", List(&Object(&[("name", Text), ("value", Text)]))),
+    ("ports", List(&Object(&[("name", Text), ("containerPort", INT32), ("hostPort", INT32), ("hostIP", Text), ("protocol", Text)]))),
+    ("resources", Object(&[("limits", Map(&Quantity)), ("requests", Map(&Quantity))])),
+    ("volumeMounts", List(&Object(&[("name", Text), ("mountPath", Text), ("subPath", Text), ("readOnly", Bool), ("mountPropagation", Text)]))),
+    ("livenessProbe", PROBE), ("readinessProbe", PROBE), ("startupProbe", PROBE),
+    ("securityContext", Object(&[
+        ("privileged", Bool), ("runAsUser", INT64), ("runAsGroup", INT64), ("runAsNonRoot", Bool), ("readOnlyRootFilesystem", Bool), ("allowPrivilegeEscalation", Bool),
+    ])),
+    ("stdin", Bool), ("tty", Bool), ("terminationMessagePath", Text), ("terminationMessagePolicy", Text),
+]);
+
+/// Where a pod's containers are listed.
+pub(super) const CONTAINERS: [&str; 2] = ["initContainers", "containers"];
+
+/// What static pods have of a Pod (`staging/src/k8s.io/api/core/v1/types.go`). Other fields are not looked at.
+#[rustfmt::skip] // one table
+pub(super) const POD: &[(&str, Type)] = &[
+    ("metadata", Object(&[("name", Text), ("namespace", Text), ("labels", Map(&Text)), ("annotations", Map(&Text))])),
+    ("spec", Object(&[
+        ("containers", List(&CONTAINER)), ("initContainers", List(&CONTAINER)),
+        ("volumes", List(&Object(&[("name", Text), ("hostPath", Object(&[("path", Text), ("type", Text)]))]))),
+        ("hostNetwork", Bool), ("hostPID", Bool), ("hostIPC", Bool), ("priority", INT32), ("priorityClassName", Text), ("restartPolicy", Text), ("dnsPolicy", Text),
+        ("nodeName", Text), ("nodeSelector", Map(&Text)), ("hostname", Text), ("schedulerName", Text), ("serviceAccountName", Text),
+        ("automountServiceAccountToken", Bool), ("enableServiceLinks", Bool), ("terminationGracePeriodSeconds", INT64), ("activeDeadlineSeconds", INT64),
+        ("tolerations", List(&Object(&[("key", Text), ("operator", Text), ("value", Text), ("effect", Text), ("tolerationSeconds", INT64)]))),
+    ])),
+];
+
 /// The fields that came after 1.20, by the minor release that brought them; an older kubelet ignores them. Not every one of them:
 /// those whose release is on record (`CHANGELOG/CHANGELOG-1.*.md`).
 const SINCE: [(&str, u32); 27] = [
@@ -158,12 +202,23 @@ pub(super) fn check(config: &Node, release: Option<u32>) -> Shape {
     shape
 }
 
+/// What of these fields is of a wrong type; others are passed over.
+pub(super) fn types(node: &Node, fields: &'static [(&'static str, Type)]) -> Vec<Fault> {
+    let mut shape = Shape::default();
+    object(node, fields, "", None, &mut shape);
+    shape.faults.truncate(MOST);
+    shape.faults
+}
+
 fn object(node: &Node, fields: &'static [(&'static str, Type)], path: &str, release: Option<u32>, shape: &mut Shape) {
     for (index, (key, value)) in node.entries().iter().enumerate() {
         let dotted = join(path, &key.name);
         let Some((_, kind)) = fields.iter().find(|(name, _)| *name == key.name) else {
-            let meant = did_you_mean(&key.name, path, fields);
-            shape.ignored.push(IgnoredField { did_you_mean: meant, ..ignored(dotted, &key.at) });
+            // Comparing takes time, and nobody reads the hundredth.
+            if shape.ignored.len() < MOST {
+                let meant = did_you_mean(&key.name, path, fields);
+                shape.ignored.push(IgnoredField { did_you_mean: meant, ..ignored(dotted, &key.at) });
+            }
             continue;
         };
         let since = SINCE.iter().find(|(field, _)| *field == dotted).map(|(_, since)| *since);
@@ -222,6 +277,7 @@ fn fits(node: &Node, kind: &Type) -> bool {
         Float => node.number().is_some(),
         Duration => node.text().and_then(duration).is_some(),
         Quantity => node.text().map_or(node.number().is_some(), |text| quantity(text).is_some()),
+        IntOrText => node.text().is_some() || node.int().is_some(),
         DurationOrNanoseconds => node.text().map_or(node.int().is_some(), |text| duration(text).is_some()),
         List(_) | Map(_) | Object(_) => false,
     }
@@ -235,6 +291,7 @@ fn expected(kind: &Type) -> &'static str {
         Float => "a number",
         Duration => "a duration in a string (30s, 5m0s, 2h)",
         Quantity => "a quantity (64Mi, 1G)",
+        IntOrText => "a number or a name",
         DurationOrNanoseconds => "a duration (5s)",
         List(_) => "a list",
         Map(_) | Object(_) => "a mapping",

@@ -34,6 +34,7 @@ pub(super) fn observe(host: &Host, kubelet: &Kubelet) -> Surroundings {
         swap: swap(host),
         cgroup_version: cgroup_version(host),
         static_pods: kubelet.static_pod_path.as_ref().map(|path| static_pods(host, &path.value)),
+        manifests: Vec::new(),
         resolver: Some(kubelet.resolv_conf.value.as_str()).filter(|path| !path.is_empty()).and_then(|path| resolver(host, path)),
         permissions: permissions(host, kubelet),
         api_servers: api_servers(host, kubelet),

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep};
 
 use super::Runtime as Configured;
 use crate::config::Config;
 use crate::facts::runtime::Reply;
-use crate::facts::{Cni, Domain, Facts, Observed, Runtime, Sourced};
+use crate::facts::{Cni, Domain, Facts, Observed, Runtime, Sourced, Timestamp};
 use crate::observe::board::Board;
 use crate::observe::cri;
 use crate::observe::files_watch::FilesWatch;
@@ -20,12 +20,11 @@ use crate::observe::look::Look;
 
 /// Longest wait for a look at the configuration files.
 const LOOK: Duration = Duration::from_secs(10);
-/// Between two questions while all is well: what stops without an event (SIGSTOP, a deadlock) is noticed by these alone.
-const PAUSE: Duration = Duration::from_secs(30);
+/// Between two questions while all is well: what stops without an event (SIGSTOP, a deadlock) is noticed by these alone. The kubelet
+/// asks the same every 5 s (`pkg/kubelet/kubelet.go` `updateRuntimeUp`), but for up to 2 minutes.
+const PAUSE: Duration = Duration::from_secs(10);
 /// After a bad answer, doubled from one to the next, so that what recovers without an event is noticed soon.
 const FIRST_AGAIN: Duration = Duration::from_secs(2);
-/// Asking what does not answer costs next to nothing.
-const LAST_AGAIN: Duration = Duration::from_secs(10);
 /// containerd needs a moment to load what was just written, and files change in bursts.
 const BURST: Duration = Duration::from_millis(200);
 const UNITS: [&str; 4] = ["containerd.service", "crio.service", "cri-docker.service", "docker.service"];
@@ -51,8 +50,7 @@ pub async fn watch(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) -> I
         };
         let pause = match runtime.known() {
             Some(runtime) if is_well(runtime) => PAUSE,
-            Some(runtime) if runtime.answer().is_some() => again.min(PAUSE),
-            _ => again.min(LAST_AGAIN),
+            _ => again.min(PAUSE),
         };
         again = if pause == PAUSE { FIRST_AGAIN } else { again * 2 };
         let known = runtime.known().cloned();
@@ -66,13 +64,24 @@ pub async fn watch(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) -> I
     }
 }
 
-/// Returns when it is time for all questions again: after the pause, or while all is well once the status is another.
+/// For so long after a pod was refused for want of the sandbox image it is asked whether that is there now.
+const IN_QUESTION_SECONDS: i64 = 180;
+/// The check whose signals tell of that.
+const IMAGE_MISSING: &str = "sandbox-image-missing";
+
+fn is_image_in_question(facts: &Facts) -> bool {
+    let refused = facts.journal.known().and_then(|journal| journal.signals.get(IMAGE_MISSING));
+    refused.is_some_and(|seen| Timestamp::from(SystemTime::now()).seconds_since(seen.last) <= IN_QUESTION_SECONDS)
+}
+
+/// Returns when it is time for all questions again: after the pause, or while all is well once the status is another or the
+/// sandbox image is in question.
 async fn otherwise(host: &Host, board: &Board, known: Option<&Runtime>, pause: Duration) {
     let answered = known.filter(|runtime| is_well(runtime)).and_then(|runtime| runtime.socket().zip(runtime.answer()));
     loop {
         sleep(jittered(pause)).await;
         let start = Instant::now();
-        match answered {
+        match answered.filter(|_| !board.read(is_image_in_question)) {
             Some((socket, answer)) if cri::conditions(host, socket).await.as_ref() == Ok(&answer.conditions) => board.confirm(Domain::Runtime, start.elapsed()),
             _ => return,
         }

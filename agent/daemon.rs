@@ -24,6 +24,7 @@ use crate::facts::{Blind, Certificates, Cni, Domain, Facts, Kubelet, Node, Obser
 use crate::finding::Severity;
 use crate::history::{History, Since};
 use crate::listen;
+use crate::memory;
 use crate::observe::board::Board;
 use crate::observe::certificates::Schedule;
 use crate::observe::files_watch::{CONFIGURING, FilesWatch, SwapsWatch, changed, directories};
@@ -43,6 +44,8 @@ const SPACING: Duration = Duration::from_millis(5);
 const TICK: Duration = Duration::from_secs(30);
 /// Files change in bursts (kubeadm writes a dozen); they are read once.
 const FILES_BURST: Duration = Duration::from_millis(30);
+/// After this the start is over, and what it needed can go.
+const STARTED: Duration = Duration::from_secs(10);
 /// From SIGTERM to the end, whatever hangs.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -51,6 +54,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// # Errors
 /// If the address cannot be listened on.
 pub fn serve(host: Host, config: Config) -> anyhow::Result<()> {
+    memory::share_one_heap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(16).build()?;
     let served = runtime.block_on(run(Arc::new(host), Arc::new(config)));
     // Not dropped: that would wait for a look that hangs.
@@ -81,6 +85,7 @@ async fn run(host: Arc<Host>, config: Arc<Config>) -> anyhow::Result<()> {
     let router = http::router(latest.clone(), Arc::clone(&unwell));
     tasks.spawn(named("http", listen::serve(listener, router)));
     tasks.spawn(named("systemd", tell_systemd(latest, unwell, address)));
+    tasks.spawn(named("memory", give_back(config.intervals.resync)));
 
     loop {
         tokio::select! {
@@ -101,6 +106,16 @@ async fn run(host: Arc<Host>, config: Arc<Config>) -> anyhow::Result<()> {
     let _ = stop.send(());
     let _ = timeout(FAREWELL, diagnosing).await;
     Ok(())
+}
+
+/// What the start and each resync have freed is no use to us until the next.
+async fn give_back(resync: Duration) {
+    let mut next = STARTED;
+    loop {
+        sleep(next).await;
+        memory::give_back();
+        next = resync;
+    }
 }
 
 /// The name of a task comes back when it ends, which none of them should.
@@ -343,7 +358,7 @@ async fn diagnose(
     // Its thread has ended only if this process does, too.
     let _ = resume.send(Earlier { kept: kept_before, boot_id: booted, stopped: in_order });
     let mut history = History::resume(findings);
-    let mut news = board.news();
+    let mut news = board.all_news();
     loop {
         let facts = board.facts();
         // Before every domain has been looked at, nothing is said, or what is not known yet would look healthy.

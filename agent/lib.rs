@@ -17,6 +17,7 @@ pub mod history;
 pub mod publish;
 
 pub mod listen;
+pub mod memory;
 pub mod state;
 
 pub mod daemon;

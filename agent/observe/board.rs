@@ -13,12 +13,14 @@ pub struct Board {
     facts: Mutex<Facts>,
     /// Counts what was put, so that whoever depends on another domain can wait for news.
     version: watch::Sender<u64>,
+    /// The same with every measurement.
+    measured: watch::Sender<u64>,
 }
 
 impl Board {
     #[must_use]
     pub fn new(facts: Facts) -> Self {
-        Self { facts: Mutex::new(facts), version: watch::Sender::new(0) }
+        Self { facts: Mutex::new(facts), version: watch::Sender::new(0), measured: watch::Sender::new(0) }
     }
 
     /// Records an observation of `domain` that took `took`, and wakes who waits if it says anything new.
@@ -28,7 +30,15 @@ impl Board {
         let at = Timestamp::from(SystemTime::now());
         facts.observed.insert(domain, Observation { at, took_ms: took.as_secs_f64() * 1000.0 });
         drop(facts);
-        self.version.send_modify(|version| *version += 1);
+        // It is measured all the time, and nobody looks elsewhere because of what was measured.
+        self.wake(domain != Domain::Pressure);
+    }
+
+    fn wake(&self, observers: bool) {
+        if observers {
+            self.version.send_modify(|version| *version += 1);
+        }
+        self.measured.send_modify(|version| *version += 1);
     }
 
     /// Records what is no news by itself: nobody is woken, and it is published with the next news.
@@ -39,7 +49,7 @@ impl Board {
     /// Adds to what an observer of the domain has put, and wakes who waits.
     pub fn add(&self, update: impl FnOnce(&mut Facts)) {
         update(&mut self.lock());
-        self.version.send_modify(|version| *version += 1);
+        self.wake(true);
     }
 
     /// Records that `domain` was looked at and is as it was; whoever waits sleeps on.
@@ -62,7 +72,13 @@ impl Board {
         part(&self.lock())
     }
 
-    /// Wakes at each later [`Self::put`].
+    /// Wakes at each later [`Self::put`]: for who judges.
+    #[must_use]
+    pub fn all_news(&self) -> watch::Receiver<u64> {
+        self.measured.subscribe()
+    }
+
+    /// Wakes at each later [`Self::put`], but not of the pressure that is measured: for observers.
     #[must_use]
     pub fn news(&self) -> watch::Receiver<u64> {
         self.version.subscribe()

@@ -21,6 +21,9 @@ use crate::facts::Blind;
 /// Longer chains of links are followed nowhere on a sane node; the kernel's own limit is 40.
 const MOST_LINKS: usize = 8;
 
+/// What the kernel makes of its own files at a time, in bytes.
+const PAGE: usize = 4096;
+
 /// A node's file system, seen at some directory.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -155,8 +158,9 @@ impl Host {
         if metadata.len() > limit {
             return Err(ReadError::TooLarge(metadata.len()));
         }
-        // At once as large as the file is: a buffer that grows leaves copies of a key behind.
-        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
+        // At once as large as the file is: a buffer that grows leaves copies of a key behind. The kernel's own files say nothing of their length.
+        let length = usize::try_from(metadata.len()).unwrap_or(0);
+        let mut bytes = Vec::with_capacity(if length == 0 { PAGE } else { length + 1 });
         file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| ReadError::Blind(Blind::new(format!("{path}: {error}"))))?;
         if bytes.len() as u64 > limit { Err(ReadError::TooLarge(bytes.len() as u64)) } else { Ok(bytes) }
     }

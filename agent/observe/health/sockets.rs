@@ -1,8 +1,12 @@
 //! The node's TCP sockets, and the processes that hold them.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+
+use nix::fcntl::OFlag;
 
 use crate::facts::health::{Holder, Listener, Owner};
 use crate::facts::{Blind, Observed};
@@ -10,6 +14,10 @@ use crate::observe::host::{Host, ReadError};
 
 /// About 50,000 connections each.
 const LIMIT: u64 = 8 << 20;
+/// Bytes read at once: no less than a page, which is what the kernel fills (`seq_read_iter` of fs/seq_file.c).
+const PIECE: usize = 64 << 10;
+/// A piece in which a row would have had room is the last one: rows have 150 bytes, or some 200 of IPv6.
+const LAST: usize = 4096 - 512;
 /// `include/net/tcp_states.h`
 const ESTABLISHED: &str = "01";
 const LISTEN: &str = "0A";
@@ -38,7 +46,7 @@ impl Sockets {
     pub(super) fn read(host: &Host) -> Result<Self, Blind> {
         let mut rows = Vec::new();
         for table in ["/proc/1/net/tcp", "/proc/1/net/tcp6"] {
-            match host.read_text(table, LIMIT) {
+            match read(host, table) {
                 Ok(text) => rows.extend(text.lines().skip(1).filter_map(row)),
                 // IPv6 is not compiled in, or switched off.
                 Err(ReadError::Missing) if table.ends_with('6') => {}
@@ -59,6 +67,28 @@ impl Sockets {
         found.sort_unstable();
         found.dedup_by_key(|(port, _)| *port);
         found
+    }
+}
+
+/// The table, without asking for what comes after its end: the kernel walks through its whole hash table, of some 500,000 buckets, for
+/// that once more, as for each piece that begins anew.
+fn read(host: &Host, table: &str) -> Result<String, ReadError> {
+    let file = host.open_at(table, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).ok().map(File::from);
+    // What is wrong, its plain reading tells.
+    file.and_then(pieces).map_or_else(|| host.read_text(table, LIMIT), Ok)
+}
+
+fn pieces(mut file: File) -> Option<String> {
+    let (mut text, mut piece) = (Vec::new(), vec![0; PIECE]);
+    loop {
+        let length = file.read(&mut piece).ok()?;
+        text.extend_from_slice(piece.get(..length)?);
+        if text.len() as u64 > LIMIT {
+            return None;
+        }
+        if length < LAST {
+            return String::from_utf8(text).ok();
+        }
     }
 }
 
@@ -205,11 +235,20 @@ mod tests {
     }
 
     #[test]
+    fn a_long_table_is_read_to_its_end() {
+        let sockets: Vec<_> = (0..200).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let table = read(&Host::open("/".as_ref()).unwrap(), "/proc/self/net/tcp").unwrap();
+        let rows = Sockets(table.lines().skip(1).filter_map(row).collect());
+        let ports: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+        assert_eq!(rows.listening(&ports).len(), sockets.len());
+    }
+
+    #[test]
     fn the_process_that_holds_a_socket_is_named() {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         let host = Host::open("/".as_ref()).unwrap();
-        let table = host.read_text("/proc/self/net/tcp", LIMIT).unwrap();
+        let table = read(&host, "/proc/self/net/tcp").unwrap();
         let sockets = Sockets(table.lines().skip(1).filter_map(row).collect());
         let mut holders = Holders::default();
         for usual in [&[][..], &[std::process::id()]] {

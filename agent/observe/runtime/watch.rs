@@ -54,7 +54,12 @@ pub async fn watch(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) -> I
         };
         again = if pause == PAUSE { FIRST_AGAIN } else { again * 2 };
         let known = runtime.known().cloned();
-        board.put(Domain::Runtime, start.elapsed(), |facts| facts.runtime = runtime);
+        // What is as it was wakes nobody.
+        if board.read(|facts| facts.observed.contains_key(&Domain::Runtime) && facts.runtime == runtime) {
+            board.confirm(Domain::Runtime, start.elapsed());
+        } else {
+            board.put(Domain::Runtime, start.elapsed(), |facts| facts.runtime = runtime);
+        }
         tokio::select! {
             () = changed(changes.as_ref()) => {}
             () = told_otherwise(&board, &before) => again = FIRST_AGAIN,

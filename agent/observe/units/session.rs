@@ -339,11 +339,11 @@ impl<'a> Session<'a> {
             watched.unit = properties::not_found(&watched.name);
             return Ok(News::Changed);
         }
-        self.ask(Asked::Unit(index), SYSTEMD, &path, PROPERTIES, "GetAll", &(UNIT,))?;
-        // A masked unit may run still.
+        // A masked unit may run still. As in signals, the count of restarts comes before the run that it counts.
         if let Some(interface) = type_interface(&id) {
             self.ask(Asked::Type(index), SYSTEMD, &path, PROPERTIES, "GetAll", &(interface,))?;
         }
+        self.ask(Asked::Unit(index), SYSTEMD, &path, PROPERTIES, "GetAll", &(UNIT,))?;
         Ok(News::None)
     }
 
@@ -415,6 +415,11 @@ impl<'a> Session<'a> {
                 let (_, changed, _): (&str, Properties, Vec<&str>) = body.deserialize().map_err(|error| not_understood(&error))?;
                 properties::update(&mut watched.unit, &mut watched.memory, &changed);
                 let for_a_moment = watched.memory.may_fail_for_a_moment(&watched.unit);
+                if watched.why == Why::Dependency {
+                    for name in watched.hangs_on() {
+                        self.add(&name, Why::Dependency)?;
+                    }
+                }
                 return Ok(if for_a_moment { News::Failed } else { News::Changed });
             }
             _ => {}

@@ -11,7 +11,7 @@ use nodetriage::facts::Timestamp;
 use nodetriage::observe::host::Host;
 use nodetriage::observe::journal::file::Entry;
 use nodetriage::observe::journal::format::Id;
-use nodetriage::observe::journal::logs::{self, Boot, Query};
+use nodetriage::observe::journal::logs::{self, Boot, Query, Show};
 use nodetriage::observe::journal::reader::Reader;
 use nodetriage::observe::journal::{export, show};
 
@@ -69,12 +69,8 @@ pub enum Format {
 /// Prints what was asked for; 1 if --grep matched nothing.
 pub fn run(args: &Logs, host: &Host) -> anyhow::Result<u8> {
     let query = query(args)?;
-    let mut out = Printer { out: io::BufWriter::new(io::stdout().lock()), format: args.output, boot: None, buffer: Vec::new(), error: None };
-    let read = if args.follow {
-        logs::follow(host, &query, |reader, file, entry| out.put(reader, file, entry) && out.flush())
-    } else {
-        logs::logs(host, &query, |reader, file, entry| out.put(reader, file, entry))
-    };
+    let mut out = Printer { out: io::stdout().lock(), format: args.output, boot: None, buffer: Vec::new(), error: None };
+    let read = if args.follow { logs::follow(host, &query, &mut out) } else { logs::logs(host, &query, |reader, file, entry| out.entry(reader, file, entry)) };
     out.flush();
     match out.error {
         // Who has read enough (`| head`) has ended nothing in error.
@@ -100,19 +96,22 @@ fn query(args: &Logs) -> anyhow::Result<Query> {
     Ok(Query { units, boot: args.boot, priority: args.priority.clone(), since: args.since, until: args.until, grep, lines, reverse })
 }
 
+/// Bytes that are written at once.
+const BUFFER: usize = 32 << 10;
+
 struct Printer<W: io::Write> {
     out: W,
     format: Format,
     /// Of the entry before.
     boot: Option<Id>,
+    /// What is not written yet.
     buffer: Vec<u8>,
     error: Option<io::Error>,
 }
 
-impl<W: io::Write> Printer<W> {
+impl<W: io::Write> Show for Printer<W> {
     /// False if it cannot be written.
-    fn put(&mut self, reader: &mut Reader, file: usize, entry: &Entry) -> bool {
-        self.buffer.clear();
+    fn entry(&mut self, reader: &mut Reader, file: usize, entry: &Entry) -> bool {
         let out = &mut self.buffer;
         let boot = self.boot.replace(entry.head.boot_id);
         match self.format {
@@ -127,17 +126,21 @@ impl<W: io::Write> Printer<W> {
             Format::Json => drop(export::json(reader, file, entry, out)),
             Format::Export => drop(export::entry(reader, file, entry, out)),
         }
-        let written = self.out.write_all(&self.buffer);
-        self.keep(written)
+        self.buffer.len() < BUFFER || self.flush()
     }
 
+    fn pause(&mut self) -> bool {
+        self.flush()
+    }
+}
+
+impl<W: io::Write> Printer<W> {
+    /// False if it cannot be written.
     fn flush(&mut self) -> bool {
-        let flushed = self.out.flush();
-        self.keep(flushed)
-    }
-
-    fn keep(&mut self, done: io::Result<()>) -> bool {
-        self.error = self.error.take().or(done.err());
+        let written = self.out.write_all(&self.buffer).and_then(|()| self.out.flush());
+        self.buffer.clear();
+        self.buffer.shrink_to(2 * BUFFER);
+        self.error = self.error.take().or(written.err());
         self.error.is_none()
     }
 }

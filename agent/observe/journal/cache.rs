@@ -1,22 +1,23 @@
 //! One bounded cache of file blocks, shared by all journal files.
 //!
 //! Files are read with `pread`, never mapped: a file that is truncated while it is read gives an error instead of SIGBUS.
+//! What such a call costs is mostly what it copies, so that of a block only what lies around the wanted bytes is read at first;
+//! the whole block when it is asked for again, and several at once when the one before was read whole.
 
 use std::fs::File;
 use std::io::IoSliceMut;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::format::Fault;
 
-/// Small, because lookups through hash tables touch a few bytes here and there.
-const BLOCK: usize = 2048;
+const BLOCK: usize = 4096;
 /// 512 KiB in all.
-const BLOCKS: usize = 256;
+const BLOCKS: usize = 128;
 /// Blocks read at once by who reads on and on.
-const AHEAD: usize = 8;
-/// Blocks in a row before somebody reads on and on.
-const ROW: u64 = 3;
+const AHEAD: usize = 4;
+/// Bytes read before and after the beginning of what is wanted: an entry lies behind those of its fields that are its own.
+const AROUND: usize = 640;
 /// The longest piece that goes through the cache.
 const PIECE_MAX: usize = 64 << 10;
 
@@ -26,16 +27,16 @@ pub struct Handle {
     file: File,
     /// Different for every file of a cache.
     key: u32,
-    /// Grows when the file has, so that blocks read before are not used again.
+    /// Another whenever the file has grown.
     generation: u32,
-    /// The block that comes after the one fetched last, times 256, and how many were fetched in a row before it.
-    next: AtomicU64,
+    /// What objects are and say is final up to here.
+    settled: u64,
 }
 
 impl Handle {
     #[must_use]
     pub fn new(file: File, key: u32) -> Self {
-        Self { file, key, generation: 0, next: AtomicU64::new(0) }
+        Self { file, key, generation: 0, settled: 0 }
     }
 
     #[must_use]
@@ -48,35 +49,68 @@ impl Handle {
         self.key
     }
 
-    /// Forgets every block of this file.
-    pub fn invalidate(&mut self) {
+    /// Takes note of where the last object begins, which may still be written: all before it is final, but for its links.
+    pub fn settle(&mut self, last_object: u64) {
+        self.settled = last_object;
+    }
+
+    /// The file has grown: what is not final is read again.
+    pub fn grown(&mut self, last_object: u64) {
         self.generation = self.generation.wrapping_add(1);
-    }
-
-    /// Whether this block, which must be fetched, comes after others that were fetched in a row.
-    fn is_in_a_row(&self, block: u64) -> bool {
-        let next = self.next.load(Ordering::Relaxed);
-        let row = if next >> 8 == block { (next & 0xff).saturating_add(1).min(ROW) } else { 0 };
-        self.next.store(block.saturating_add(1) << 8 | row, Ordering::Relaxed);
-        row >= ROW
-    }
-
-    fn tag(&self) -> u64 {
-        u64::from(self.key) << 32 | u64::from(self.generation)
+        self.settle(last_object);
     }
 }
 
+/// What is here of a block.
 #[derive(Clone, Copy, Default)]
 struct Slot {
-    /// The file's tag plus one; 0 is an empty slot.
-    tag: u64,
     block: u64,
-    len: usize,
+    /// The file's key plus one; 0 is an empty slot.
+    file: u32,
+    generation: u32,
+    /// Where it lies among the cache's blocks, counted from 1; 0 until it is first used.
+    place: u16,
+    /// The bytes of the block that are here, and up to where they are final.
+    from: u16,
+    to: u16,
+    settled: u16,
+}
+
+impl Slot {
+    fn is(&self, handle: &Handle, block: u64) -> bool {
+        self.file == handle.key.wrapping_add(1) && self.block == block
+    }
+
+    /// Whether it has these bytes of the file, as they are now.
+    fn has(&self, handle: &Handle, block: u64, wanted: &Range<usize>, part: Part) -> bool {
+        let current = self.generation == handle.generation || part == Part::Content && wanted.end <= usize::from(self.settled);
+        self.is(handle, block) && current && usize::from(self.from) <= wanted.start && wanted.end <= usize::from(self.to)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.from == 0 && usize::from(self.to) == BLOCK
+    }
+
+    /// Where the block begins in the cache.
+    fn start(&self) -> usize {
+        usize::from(self.place.saturating_sub(1)) * BLOCK
+    }
+}
+
+/// What is read of a file that may grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// What an object is and says: once another follows it, it stays.
+    Content,
+    /// Its links to others.
+    Links,
 }
 
 /// Two slots for every hash of (file, block): of the two the one used less recently is replaced.
 pub struct Cache {
+    /// Used from its beginning on, so that who reads little takes little memory.
     bytes: Vec<u8>,
+    places: u16,
     slots: Vec<[Slot; 2]>,
     recent: Vec<u8>,
     piece: Vec<u8>,
@@ -90,23 +124,31 @@ impl std::fmt::Debug for Cache {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { bytes: vec![0; BLOCK * BLOCKS], slots: vec![[Slot::default(); 2]; BLOCKS / 2], recent: vec![0; BLOCKS / 2], piece: Vec::new() }
+        Self { bytes: vec![0; BLOCK * BLOCKS], places: 0, slots: vec![[Slot::default(); 2]; BLOCKS / 2], recent: vec![0; BLOCKS / 2], piece: Vec::new() }
     }
 }
 
 impl Cache {
-    /// Exactly `len` bytes at `offset`.
+    /// Exactly `len` bytes at `offset`, of what objects are and say.
     ///
     /// # Errors
     /// The file ends before, or cannot be read.
     pub fn read(&mut self, handle: &Handle, offset: u64, len: usize) -> Result<&[u8], Fault> {
+        self.get(handle, offset, len, Part::Content)
+    }
+
+    /// Exactly `len` bytes at `offset`, of what leads from one object to others.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn links(&mut self, handle: &Handle, offset: u64, len: usize) -> Result<&[u8], Fault> {
+        self.get(handle, offset, len, Part::Links)
+    }
+
+    fn get(&mut self, handle: &Handle, offset: u64, len: usize, part: Part) -> Result<&[u8], Fault> {
         let within = usize::try_from(offset % BLOCK as u64).unwrap_or(0);
         if within + len <= BLOCK {
-            let (start, filled) = self.block(handle, offset / BLOCK as u64)?;
-            if within + len > filled {
-                return Err(ends_early());
-            }
-            return self.bytes.get(start + within..start + within + len).ok_or_else(ends_early);
+            return self.within(handle, offset / BLOCK as u64, within..within + len, part);
         }
         if len > PIECE_MAX {
             return Err(Fault::Damaged("an object too large for its kind"));
@@ -116,32 +158,29 @@ impl Cache {
         while piece.len() < len {
             let at = offset.checked_add(piece.len() as u64).ok_or_else(beyond)?;
             let within = usize::try_from(at % BLOCK as u64).unwrap_or(0);
-            let (start, filled) = self.block(handle, at / BLOCK as u64)?;
-            let wanted = (len - piece.len()).min(BLOCK - within);
-            if within + wanted > filled {
-                return Err(ends_early());
-            }
-            piece.extend_from_slice(self.bytes.get(start + within..start + within + wanted).unwrap_or_default());
+            let end = within + (len - piece.len()).min(BLOCK - within);
+            piece.extend_from_slice(self.within(handle, at / BLOCK as u64, within..end, part)?);
         }
         self.piece = piece;
         Ok(&self.piece)
     }
 
-    /// Fills `buffer` from `offset` on as far as the file has bytes; how many these are. For what lies alone: a block that is
-    /// not here is not fetched.
+    /// Fills `buffer` from `offset` on as far as the file has bytes; how many these are. For links that lie alone: what is not
+    /// here is not kept.
     ///
     /// # Errors
     /// The kernel's.
     pub fn peek(&self, handle: &Handle, offset: u64, buffer: &mut [u8]) -> Result<usize, Fault> {
         let (block, within) = (offset / BLOCK as u64, usize::try_from(offset % BLOCK as u64).unwrap_or(0));
-        let set = Self::set(handle, block);
-        let here = self.slots.get(set).and_then(|slots| slots.iter().position(|slot| slot.tag == handle.tag() + 1 && slot.block == block && slot.len == BLOCK));
-        let start = here.map(|way| (set * 2 + way) * BLOCK + within).filter(|_| within + buffer.len() <= BLOCK);
-        if let Some(bytes) = start.and_then(|start| self.bytes.get(start..start + buffer.len())) {
-            buffer.copy_from_slice(bytes);
-            return Ok(buffer.len());
+        let wanted = within..within + buffer.len();
+        let slot = self.slots.get(Self::set(handle, block)).and_then(|slots| slots.iter().find(|slot| slot.has(handle, block, &wanted, Part::Links)));
+        match slot.and_then(|slot| self.bytes.get(slot.start() + wanted.start..slot.start() + wanted.end)) {
+            Some(bytes) => {
+                buffer.copy_from_slice(bytes);
+                Ok(buffer.len())
+            }
+            None => read_at(&handle.file, buffer, offset),
         }
-        read_at(&handle.file, buffer, offset)
     }
 
     fn set(handle: &Handle, block: u64) -> usize {
@@ -149,64 +188,87 @@ impl Cache {
         usize::try_from(mixed >> 32).unwrap_or(0) % (BLOCKS / 2)
     }
 
-    /// Where the block lies in `bytes`, and how many bytes of it the file has.
-    fn block(&mut self, handle: &Handle, block: u64) -> Result<(usize, usize), Fault> {
-        let tag = handle.tag() + 1;
-        let set = Self::set(handle, block);
-        let (Some(slots), Some(recent)) = (self.slots.get_mut(set), self.recent.get_mut(set)) else { return Err(Fault::Damaged("no cache")) };
-        for (way, slot) in slots.iter().enumerate() {
-            if slot.tag == tag && slot.block == block {
-                *recent = u8::from(way == 1);
-                return Ok(((set * 2 + way) * BLOCK, slot.len));
-            }
-        }
-        let way = usize::from(*recent == 0);
-        if handle.is_in_a_row(block) && self.fetch_row(handle, block)? {
-            return self.block(handle, block);
-        }
-        let start = (set * 2 + way) * BLOCK;
-        let offset = block.checked_mul(BLOCK as u64).ok_or_else(beyond)?;
-        let (Some(slots), Some(recent)) = (self.slots.get_mut(set), self.recent.get_mut(set)) else { return Err(Fault::Damaged("no cache")) };
-        let [first, second] = slots;
-        let slot = if way == 0 { first } else { second };
-        *slot = Slot::default();
-        let bytes = self.bytes.get_mut(start..start + BLOCK).unwrap_or_default();
-        let len = read_at(&handle.file, bytes, offset)?;
-        *slot = Slot { tag, block, len };
-        *recent = u8::from(way == 1);
-        Ok((start, len))
+    /// These bytes of a block.
+    fn within(&mut self, handle: &Handle, block: u64, wanted: Range<usize>, part: Part) -> Result<&[u8], Fault> {
+        let start = if let Some(start) = self.find(handle, block, &wanted, part) {
+            start
+        } else {
+            self.fetch(handle, block, &wanted)?;
+            self.find(handle, block, &wanted, part).ok_or(Fault::Damaged("the file ends before the object does"))?
+        };
+        Ok(self.bytes.get(start + wanted.start..start + wanted.end).unwrap_or_default())
     }
 
-    /// Fetches this block and those after it with one call; false if they have no places beside each other.
-    fn fetch_row(&mut self, handle: &Handle, block: u64) -> Result<bool, Fault> {
-        let mut places = [0; AHEAD];
-        for (place, block) in places.iter_mut().zip(block..) {
-            let set = Self::set(handle, block);
-            let way = usize::from(self.recent.get(set) == Some(&0));
-            *place = set * 2 + way;
+    /// Where the block that has these bytes begins.
+    fn find(&mut self, handle: &Handle, block: u64, wanted: &Range<usize>, part: Part) -> Option<usize> {
+        let set = Self::set(handle, block);
+        let slots = self.slots.get(set)?;
+        let way = slots.iter().position(|slot| slot.has(handle, block, wanted, part))?;
+        *self.recent.get_mut(set)? = u8::from(way == 1);
+        slots.get(way).map(Slot::start)
+    }
+
+    /// What is here of the block.
+    fn here(&self, handle: &Handle, block: u64) -> Option<&Slot> {
+        let slots = self.slots.get(Self::set(handle, block))?;
+        slots.iter().find(|slot| slot.is(handle, block) && slot.generation == handle.generation)
+    }
+
+    /// Reads what is wanted, and with it what will be.
+    fn fetch(&mut self, handle: &Handle, block: u64, wanted: &Range<usize>) -> Result<(), Fault> {
+        let is_again = self.here(handle, block).is_some();
+        let before = block.checked_sub(1).and_then(|before| self.here(handle, before));
+        if !is_again && before.is_some_and(Slot::is_whole) && self.fetch_row(handle, block)? {
+            return Ok(());
+        }
+        let range = if is_again { 0..BLOCK } else { wanted.start.saturating_sub(AROUND)..wanted.end.max(wanted.start + AROUND).min(BLOCK) };
+        let offset = block.checked_mul(BLOCK as u64).and_then(|offset| offset.checked_add(range.start as u64)).ok_or_else(beyond)?;
+        let Some(start) = self.empty(handle, block).map(|slot| slot.start()) else { return Ok(()) };
+        let filled = read_at(&handle.file, self.bytes.get_mut(start + range.start..start + range.end).unwrap_or_default(), offset)?;
+        self.fill(handle, block, range.start, range.start + filled);
+        Ok(())
+    }
+
+    /// Reads this block and those after it by one call; false if they cannot lie beside each other in the cache.
+    fn fetch_row(&mut self, handle: &Handle, first: u64) -> Result<bool, Fault> {
+        let mut places = [usize::MAX; AHEAD];
+        for (place, block) in places.iter_mut().zip(first..) {
+            *place = self.empty(handle, block).map_or(usize::MAX, |slot| slot.start() / BLOCK);
         }
         let Ok(blocks) = self.bytes.as_chunks_mut::<BLOCK>().0.get_disjoint_mut(places) else { return Ok(false) };
         let mut blocks = blocks.map(|block| IoSliceMut::new(block));
-        for place in places {
-            self.slots.get_mut(place / 2).and_then(|slots| slots.get_mut(place % 2)).map(std::mem::take);
+        let offset = first.checked_mul(BLOCK as u64).ok_or_else(beyond)?;
+        let mut filled = rustix::io::preadv(&handle.file, &mut blocks, offset).map_err(std::io::Error::from)?;
+        for block in (first..).take(AHEAD) {
+            self.fill(handle, block, 0, filled.min(BLOCK));
+            filled = filled.saturating_sub(BLOCK);
         }
-        let offset = block.checked_mul(BLOCK as u64).ok_or_else(beyond)?;
-        let filled = rustix::io::preadv(&handle.file, &mut blocks, offset).map_err(std::io::Error::from)?;
-        // What is not whole is fetched again, when it is asked for.
-        let whole = filled / BLOCK;
-        for (place, block) in places.into_iter().zip(block..).take(whole) {
-            if let (Some(slot), Some(recent)) = (self.slots.get_mut(place / 2).and_then(|slots| slots.get_mut(place % 2)), self.recent.get_mut(place / 2)) {
-                *slot = Slot { tag: handle.tag() + 1, block, len: BLOCK };
-                *recent = u8::from(place % 2 == 1);
-            }
-        }
-        handle.next.store((block + whole as u64) << 8 | ROW, Ordering::Relaxed);
-        Ok(whole > 0)
+        Ok(true)
     }
-}
 
-fn ends_early() -> Fault {
-    Fault::Damaged("the file ends before the object does")
+    /// The slot for a block that is to be read, with a place, but empty.
+    fn empty(&mut self, handle: &Handle, block: u64) -> Option<&mut Slot> {
+        let set = Self::set(handle, block);
+        let (slots, recent) = (self.slots.get_mut(set)?, self.recent.get_mut(set)?);
+        let way = slots.iter().position(|slot| slot.is(handle, block)).unwrap_or(usize::from(*recent == 0));
+        *recent = u8::from(way == 1);
+        let slot = slots.get_mut(way)?;
+        if slot.place == 0 {
+            self.places += 1;
+            slot.place = self.places;
+        }
+        *slot = Slot { place: slot.place, block, file: handle.key.wrapping_add(1), generation: handle.generation, ..Slot::default() };
+        Some(slot)
+    }
+
+    /// Takes note of which bytes of a block are here.
+    fn fill(&mut self, handle: &Handle, block: u64, from: usize, to: usize) {
+        let slots = self.slots.get_mut(Self::set(handle, block));
+        let Some(slot) = slots.and_then(|slots| slots.iter_mut().find(|slot| slot.is(handle, block))) else { return };
+        let (Ok(from), Ok(to)) = (u16::try_from(from), u16::try_from(to)) else { return };
+        let settled = handle.settled.saturating_sub(block.saturating_mul(BLOCK as u64));
+        (slot.from, slot.to, slot.settled) = (from, to, u16::try_from(settled).unwrap_or(u16::MAX));
+    }
 }
 
 fn beyond() -> Fault {

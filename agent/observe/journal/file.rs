@@ -71,8 +71,9 @@ impl JournalFile {
     /// # Errors
     /// If it is none, or must not be read.
     pub fn new(file: File, path: String, key: u32) -> Result<Self, Fault> {
-        let handle = Handle::new(file, key);
+        let mut handle = Handle::new(file, key);
         let (header, size) = read_header(&handle)?;
+        handle.settle(header.tail_object_offset);
         Ok(Self { path, header, handle, size })
     }
 
@@ -87,7 +88,7 @@ impl JournalFile {
         }
         let changed = header.n_entries != self.header.n_entries || header.state != self.header.state;
         if size != self.size || header.tail_object_offset != self.header.tail_object_offset || changed {
-            self.handle.invalidate();
+            self.handle.grown(header.tail_object_offset);
         }
         (self.header, self.size) = (header, size);
         Ok(changed)
@@ -252,14 +253,14 @@ impl JournalFile {
         let buckets = self.header.data_hash_table_size / 16;
         let bucket = hash.checked_rem(buckets).ok_or(Fault::Incomplete)?;
         let item = self.header.data_hash_table_offset.checked_add(bucket * 16).ok_or(Fault::Damaged("hash table beyond the file"))?;
-        let mut offset = u64_at(cache.read(&self.handle, item, 8)?, 0).unwrap_or(0);
+        let mut offset = u64_at(cache.links(&self.handle, item, 8)?, 0).unwrap_or(0);
         let mut found = Vec::new();
         for _ in 0..BUCKET_MAX {
             if offset == 0 {
                 return Ok(None);
             }
             self.object(cache, offset, Kind::Data)?;
-            let fields = cache.read(&self.handle, offset + 16, 16)?;
+            let fields = cache.links(&self.handle, offset + 16, 16)?;
             let (its_hash, next) = (u64_at(fields, 0), u64_at(fields, 8).unwrap_or(0));
             if its_hash == Some(hash) && self.data_if(cache, unpack, offset, payload, payload.len() + 1, &mut found)? && found.len() == payload.len() {
                 return Ok(Some(offset));
@@ -282,7 +283,7 @@ impl JournalFile {
         while next != 0 && values.len() < limit {
             self.object(cache, next, Kind::Data)?;
             values.push(next);
-            let older = u64_at(cache.read(&self.handle, next + 32, 8)?, 0).unwrap_or(0);
+            let older = u64_at(cache.links(&self.handle, next + 32, 8)?, 0).unwrap_or(0);
             if older >= next {
                 return Err(Fault::Damaged("a list of values that leads back"));
             }
@@ -296,13 +297,13 @@ impl JournalFile {
         let hash = self.hash(name);
         let Some(bucket) = hash.checked_rem(self.header.field_hash_table_size / 16) else { return Ok(None) };
         let item = self.header.field_hash_table_offset.checked_add(bucket * 16).ok_or(Fault::Damaged("hash table beyond the file"))?;
-        let mut offset = u64_at(cache.read(&self.handle, item, 8)?, 0).unwrap_or(0);
+        let mut offset = u64_at(cache.links(&self.handle, item, 8)?, 0).unwrap_or(0);
         for _ in 0..BUCKET_MAX {
             if offset == 0 {
                 return Ok(None);
             }
             let size = self.object(cache, offset, Kind::Field)?.size;
-            let fields = cache.read(&self.handle, offset + 16, 24)?;
+            let fields = cache.links(&self.handle, offset + 16, 24)?;
             let (its_hash, next, head) = (u64_at(fields, 0), u64_at(fields, 8).unwrap_or(0), u64_at(fields, 16));
             if its_hash == Some(hash) && size == FIELD_NAME + name.len() as u64 && cache.read(&self.handle, offset + FIELD_NAME, name.len())? == name {
                 return Ok(head);
@@ -333,7 +334,7 @@ impl JournalFile {
     /// The chain of arrays is damaged.
     pub fn having(&self, cache: &mut Cache, offset: u64) -> Result<Chain, Fault> {
         self.object(cache, offset, Kind::Data)?;
-        let fields = cache.read(&self.handle, offset + 40, 24)?;
+        let fields = cache.links(&self.handle, offset + 40, 24)?;
         let number = |at| u64_at(fields, at).unwrap_or(0);
         let (first, array, count) = (number(0), number(8), number(16));
         self.chain(cache, Some(first), array, count)
@@ -342,7 +343,7 @@ impl JournalFile {
     /// The entries of a chain; of a damaged one, those before the damage.
     fn chain(&self, cache: &mut Cache, inline: Option<u64>, first: u64, count: u64) -> Result<Chain, Fault> {
         let item = if self.header.is_compact() { 4 } else { 8 };
-        let mut chain = Chain { inline, arrays: Vec::new(), len: u64::from(inline.is_some()).min(count), item, last: (u64::MAX, 0), is_cut: false };
+        let mut chain = Chain { inline, arrays: Vec::new(), len: u64::from(inline.is_some()).min(count), item, found: None, is_cut: false };
         match self.follow_arrays(cache, &mut chain, first, count) {
             Err(Fault::Damaged(_)) if chain.len > 0 => chain.is_cut = true,
             followed => followed?,
@@ -359,6 +360,7 @@ impl JournalFile {
         if chain.is_cut {
             return Ok(());
         }
+        chain.found = None;
         // The last array may have got more items, and a successor.
         let first = chain.arrays.pop().map_or(self.header.entry_array_offset, |array| {
             chain.len = array.first;
@@ -419,10 +421,30 @@ pub struct Chain {
     len: u64,
     /// Bytes of one item.
     item: u64,
-    /// The item found last: (index, offset).
-    last: (u64, u64),
+    /// What was looked for last.
+    found: Option<Found>,
     /// What comes later cannot be read.
     is_cut: bool,
+}
+
+/// An entry that was looked for.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    /// From where on.
+    bound: u64,
+    index: u64,
+    /// `None`: there is none.
+    offset: Option<u64>,
+}
+
+impl Found {
+    /// Whether it is the answer for another bound, too, since nothing lies between.
+    fn answers(&self, bound: u64, direction: Direction) -> bool {
+        match direction {
+            Direction::Forward => bound >= self.bound && self.offset.is_none_or(|offset| bound <= offset),
+            Direction::Backward => bound <= self.bound && self.offset.is_none_or(|offset| bound >= offset),
+        }
+    }
 }
 
 /// Which way to go through entries.
@@ -466,7 +488,7 @@ impl Chain {
         let Some(array) = at.checked_sub(1).and_then(|at| self.arrays.get(at)).filter(|array| index - array.first < array.count) else { return Ok(None) };
         let place = array.items + (index - array.first) * self.item;
         let length = usize::try_from(self.item).unwrap_or(8);
-        let bytes = cache.read(&file.handle, place, length)?;
+        let bytes = cache.links(&file.handle, place, length)?;
         let offset = if length == 4 { u32_at(bytes, 0).map(u64::from) } else { u64_at(bytes, 0) };
         Ok(offset.filter(|offset| *offset != 0))
     }
@@ -476,36 +498,48 @@ impl Chain {
     /// # Errors
     /// The file cannot be read there.
     pub fn seek(&mut self, file: &JournalFile, cache: &mut Cache, bound: u64, direction: Direction) -> Result<Option<u64>, Fault> {
-        if self.len == 0 {
-            return Ok(None);
-        }
-        if let Some(index) = self.neighbour(bound, direction)
-            && let Some(offset) = self.get(file, cache, index)?
-            && (direction == Direction::Forward) == (offset >= bound)
-        {
-            self.last = (index, offset);
-            return Ok(Some(offset));
+        let forward = direction == Direction::Forward;
+        if let Some(found) = self.found.filter(|found| found.answers(bound, direction)) {
+            return Ok(found.offset);
         }
         // Items never written are like entries still to come.
+        let past = |offset: Option<u64>| offset.is_none_or(|offset| if forward { offset >= bound } else { offset > bound });
+        // All before `low` are not past, all from `high` on are; which offsets the two beside the border have.
         let (mut low, mut high) = (0, self.len);
-        let past = |offset: Option<u64>| match (offset, direction) {
-            (None, _) => true,
-            (Some(offset), Direction::Forward) => offset >= bound,
-            (Some(offset), Direction::Backward) => offset > bound,
-        };
+        let (mut below, mut above) = (None, None);
+        // What is looked for mostly lies near to what was found last: in steps that double, away from that.
+        if let Some((index, offset)) = self.found.and_then(|found| Some((found.index, found.offset?))) {
+            let mut step = 1;
+            if past(Some(offset)) {
+                (high, above) = (index, Some(offset));
+                while let Some(at) = high.checked_sub(step) {
+                    let offset = self.get(file, cache, at)?;
+                    if !past(offset) {
+                        (low, below) = (at + 1, offset);
+                        break;
+                    }
+                    (high, above, step) = (at, offset, step * 2);
+                }
+            } else {
+                (low, below) = (index + 1, Some(offset));
+                while step <= high.saturating_sub(low) {
+                    let at = low + step - 1;
+                    let offset = self.get(file, cache, at)?;
+                    if past(offset) {
+                        (high, above) = (at, offset);
+                        break;
+                    }
+                    (low, below, step) = (at + 1, offset, step * 2);
+                }
+            }
+        }
         while low < high {
             let middle = low + (high - low) / 2;
-            if past(self.get(file, cache, middle)?) { high = middle } else { low = middle + 1 }
+            let offset = self.get(file, cache, middle)?;
+            if past(offset) { (high, above) = (middle, offset) } else { (low, below) = (middle + 1, offset) }
         }
-        let index = match direction {
-            Direction::Forward => Some(low),
-            Direction::Backward => low.checked_sub(1),
-        };
-        let Some(index) = index else { return Ok(None) };
-        let offset = self.get(file, cache, index)?;
-        if let Some(offset) = offset {
-            self.last = (index, offset);
-        }
+        let (index, offset) = if forward { (low, above) } else { (low.saturating_sub(1), below) };
+        self.found = Some(Found { bound, index, offset });
         Ok(offset)
     }
 
@@ -525,16 +559,5 @@ impl Chain {
             if past { high = middle } else { low = middle + 1 }
         }
         Ok(low)
-    }
-
-    /// The index a step further, if `bound` lies one beside the item found last.
-    fn neighbour(&self, bound: u64, direction: Direction) -> Option<u64> {
-        let (index, offset) = self.last;
-        match direction {
-            _ if index == u64::MAX => None,
-            Direction::Forward if offset.checked_add(1) == Some(bound) => Some(index + 1),
-            Direction::Backward if offset.checked_sub(1) == Some(bound) => index.checked_sub(1),
-            _ => None,
-        }
     }
 }

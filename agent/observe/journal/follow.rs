@@ -21,6 +21,8 @@ use crate::observe::host::Host;
 
 /// How often directories are listed although no event told of a change.
 pub const RESCAN: Duration = Duration::from_secs(30);
+/// Lines that are written one after the other are read at once so often: each time costs more than a few lines do.
+const BREATH: Duration = Duration::from_millis(20);
 /// How long a new file is tried again before it counts as one that nobody writes.
 const YOUNG: Duration = Duration::from_secs(5);
 /// Two looks at the sequence numbers so far apart must agree before entries are called lost: files are not read at one instant.
@@ -79,6 +81,8 @@ pub struct Follow<'a> {
     /// When the entry read last was written, microseconds since 1970.
     last: u64,
     inotify: Inotify,
+    /// When it was read last.
+    read: Option<Instant>,
     scanned: Instant,
     /// Something that is told of the journal has changed: its directories, or a file that cannot be read.
     pub changed: bool,
@@ -107,6 +111,7 @@ impl<'a> Follow<'a> {
             entries: 0,
             last: 0,
             inotify,
+            read: None,
             scanned: Instant::now(),
             changed: false,
         };
@@ -168,6 +173,12 @@ impl<'a> Follow<'a> {
     /// Blind: the descriptor cannot be waited for.
     pub fn events(&self) -> Result<AsyncFd<OwnedFd>, Blind> {
         self.inotify.as_fd().try_clone_to_owned().and_then(waited_for).map_err(|error| Blind::new(format!("inotify: {error}")))
+    }
+
+    /// How long to wait after an event, so that what follows it at once is read with it.
+    #[must_use]
+    pub fn breath(&self) -> Duration {
+        self.read.map_or(Duration::ZERO, |read| BREATH.saturating_sub(read.elapsed()))
     }
 
     /// Takes the events; true if one is of a directory rather than of lines.
@@ -300,6 +311,7 @@ impl<'a> Follow<'a> {
     /// Blind: a file that is there cannot be read any more.
     pub fn read(&mut self, most: usize, mut take: impl FnMut(&mut Reader, usize, &Entry)) -> Result<bool, Blind> {
         self.catch_up()?;
+        self.read = Some(Instant::now());
         let mut entry = Entry::default();
         for _ in 0..most {
             let Some((index, head)) = self.nearest() else {

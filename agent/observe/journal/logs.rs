@@ -73,15 +73,24 @@ pub fn logs(host: &Host, query: &Query, mut show: impl FnMut(&mut Reader, usize,
     Ok(())
 }
 
+/// Who is shown entries as they are written.
+pub trait Show {
+    /// False if that was enough.
+    fn entry(&mut self, reader: &mut Reader, file: usize, entry: &Entry) -> bool;
+
+    /// There are no more for now. False if that was enough.
+    fn pause(&mut self) -> bool;
+}
+
 /// As [`logs`], then what is written from now on, until `show` has enough.
 ///
 /// # Errors
 /// Blind, as [`logs`], or the journal cannot be followed any more.
-pub fn follow(host: &Host, query: &Query, mut show: impl FnMut(&mut Reader, usize, &Entry) -> bool) -> Result<(), Blind> {
+pub fn follow(host: &Host, query: &Query, show: &mut impl Show) -> Result<(), Blind> {
     let mut opened = Opened::all(host, directories(host)?)?;
     let filter = filter(host, query, &mut opened.reader)?;
     // What is shown first and what is followed meet at what the files held when they were opened.
-    if !once(query, &filter, &mut opened.reader, &mut show) {
+    if !once(query, &filter, &mut opened.reader, &mut |reader, file, entry| show.entry(reader, file, entry)) {
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| Blind::new(format!("no event loop: {error}")))?;
@@ -93,25 +102,24 @@ pub fn follow(host: &Host, query: &Query, mut show: impl FnMut(&mut Reader, usiz
             let more = follow.read(BATCH, |reader, index, entry| {
                 let before_end = query.until.is_none_or(|until| entry.head.realtime <= until);
                 if !enough && before_end && has(reader, index, entry, &filter) && is_wanted(reader, index, entry, query) {
-                    enough = !show(reader, index, entry);
+                    enough = !show.entry(reader, index, entry);
                 }
             })?;
-            if enough {
+            if enough || !more && !show.pause() {
                 return Ok(());
             }
-            let mut changed = more;
             if !more {
                 tokio::select! {
                     () = tokio::time::sleep(POLL) => {}
                     guard = ready.readable() => {
-                        changed = follow.drain();
+                        tokio::time::sleep(follow.breath()).await;
                         if let Ok(mut guard) = guard {
                             guard.clear_ready();
                         }
                     }
                 }
             }
-            if changed || follow.must_rescan() {
+            if follow.drain() || follow.must_rescan() {
                 follow.rescan()?;
             }
         }
@@ -129,15 +137,21 @@ fn once(query: &Query, filter: &Filter, reader: &mut Reader, show: &mut impl FnM
         }) || left == 0;
     }
     let lines = query.lines.unwrap_or(0);
-    let mut found = Vec::new();
-    if lines > 0 {
-        go(query, filter, reader, Direction::Backward, |_, index, entry| {
-            found.push((index, entry.head.offset));
-            found.len() < lines
-        });
-    }
+    let found = if query.grep.is_none() && query.until.is_none() && query.since.is_none() {
+        reader.tail(filter, lines)
+    } else {
+        let mut found = Vec::new();
+        if lines > 0 {
+            go(query, filter, reader, Direction::Backward, |_, index, entry| {
+                found.push((index, entry.head.offset));
+                found.len() < lines
+            });
+        }
+        found.reverse();
+        found
+    };
     let mut entry = Entry::default();
-    for (index, offset) in found.into_iter().rev() {
+    for (index, offset) in found {
         let Some(file) = reader.files.get(index) else { continue };
         if file.entry(&mut reader.cache, offset, &mut entry).is_ok() && !show(reader, index, &entry) {
             return false;

@@ -45,6 +45,35 @@ enum Plan {
 }
 
 impl Plan {
+    /// What has all of these; what lies in the fewest entries is looked for first.
+    fn all_of(mut parts: Vec<Self>) -> Self {
+        if parts.iter().any(|part| matches!(part, Self::Never)) {
+            return Self::Never;
+        }
+        parts.sort_by_key(Self::most);
+        if parts.len() == 1 { parts.remove(0) } else { Self::And(parts) }
+    }
+
+    /// What has any of these.
+    fn any_of(mut parts: Vec<Self>) -> Self {
+        parts.retain(|part| !matches!(part, Self::Never));
+        match parts.len() {
+            0 => Self::Never,
+            1 => parts.remove(0),
+            _ => Self::Or(parts),
+        }
+    }
+
+    /// No more entries than these match.
+    fn most(&self) -> u64 {
+        match self {
+            Self::Never => 0,
+            Self::Chain(chain) => chain.len(),
+            Self::And(parts) => parts.iter().map(Self::most).min().unwrap_or(0),
+            Self::Or(parts) => parts.iter().map(Self::most).fold(0, u64::saturating_add),
+        }
+    }
+
     /// The nearest entry at or beyond `bound` that matches.
     fn seek(&mut self, file: &JournalFile, cache: &mut Cache, bound: u64, direction: Direction) -> Result<Option<u64>, Fault> {
         match self {
@@ -185,8 +214,8 @@ impl Reader {
                 Some(offset) => Plan::Chain(counted(file.having(&mut self.cache, offset)?, &mut self.damaged)),
                 None => Plan::Never,
             },
-            Filter::And(filters) => Plan::And(parts(self, filters)?),
-            Filter::Or(filters) => Plan::Or(parts(self, filters)?),
+            Filter::And(filters) => Plan::all_of(parts(self, filters)?),
+            Filter::Or(filters) => Plan::any_of(parts(self, filters)?),
         })
     }
 
@@ -494,56 +523,49 @@ impl Walk {
     fn next_head(&mut self, reader: &mut Reader) -> Option<(usize, EntryHead)> {
         let index = self.nearest(reader)?;
         let head = self.heads.get_mut(index)?.at.take()?;
-        self.skip_same(reader, index, &head);
+        // An entry that was copied to another file (as at a flush to disk) is shown once.
+        for (other, same) in self.heads.iter_mut().enumerate() {
+            let is_same = |at: &EntryHead| at.xor_hash == head.xor_hash && compare(reader, (other, at), (index, &head)).is_eq();
+            if same.at.as_ref().is_some_and(is_same) {
+                same.at = None;
+            }
+        }
         Some((index, head))
     }
 
     /// The file whose next entry comes first.
     fn nearest(&mut self, reader: &mut Reader) -> Option<usize> {
-        let mut best: Option<(usize, EntryHead)> = None;
         for index in 0..self.heads.len() {
-            let Some(head) = self.fill(reader, index) else { continue };
-            let first = match &best {
-                None => true,
-                Some((other, best)) => {
-                    let order = compare(reader, (index, &head), (*other, best));
-                    order == if self.direction == Direction::Forward { Ordering::Less } else { Ordering::Greater }
-                }
-            };
-            if first {
+            self.fill(reader, index);
+        }
+        let before = if self.direction == Direction::Forward { Ordering::Less } else { Ordering::Greater };
+        let mut best: Option<(usize, &EntryHead)> = None;
+        for (index, head) in self.heads.iter().enumerate() {
+            if let Some(head) = &head.at
+                && best.is_none_or(|best| compare(reader, (index, head), best) == before)
+            {
                 best = Some((index, head));
             }
         }
         best.map(|(index, _)| index)
     }
 
-    /// The file's next entry, looked for if it is not known yet.
-    fn fill(&mut self, reader: &mut Reader, index: usize) -> Option<EntryHead> {
-        let (head, file) = (self.heads.get_mut(index)?, reader.files.get(index)?);
-        while head.at.is_none() {
-            let bound = head.bound?;
+    /// Looks for the file's next entry, if it is not known yet.
+    fn fill(&mut self, reader: &mut Reader, index: usize) {
+        let (Some(head), Some(file)) = (self.heads.get_mut(index), reader.files.get(index)) else { return };
+        while head.at.is_none()
+            && let Some(bound) = head.bound
+        {
             let found = head.plan.seek(file, &mut reader.cache, bound, self.direction);
             let Ok(Some(offset)) = found else {
                 reader.damaged += u64::from(found.is_err());
                 head.bound = None;
-                return None;
+                return;
             };
             head.bound = if self.direction == Direction::Forward { offset.checked_add(1) } else { offset.checked_sub(1) };
             match file.head(&mut reader.cache, offset) {
                 Ok(found) => head.at = Some(found),
                 Err(_) => reader.damaged += 1,
-            }
-        }
-        head.at
-    }
-
-    /// An entry that was copied to another file (as at a flush to disk) is shown once.
-    fn skip_same(&mut self, reader: &Reader, index: usize, head: &EntryHead) {
-        for other in 0..self.heads.len() {
-            let same =
-                other != index && self.heads.get(other).and_then(|o| o.at).is_some_and(|at| compare(reader, (other, &at), (index, head)) == Ordering::Equal);
-            if same && let Some(other) = self.heads.get_mut(other) {
-                other.at = None;
             }
         }
     }
@@ -554,11 +576,13 @@ impl Walk {
 pub(super) fn compare(reader: &Reader, a: (usize, &EntryHead), b: (usize, &EntryHead)) -> Ordering {
     let counter = |index: usize| reader.files.get(index).map(|file| file.header.seqnum_id);
     let (a, b, same_counter) = (a.1, b.1, counter(a.0) == counter(b.0));
+    if same_counter && a.seqnum != b.seqnum {
+        return a.seqnum.cmp(&b.seqnum);
+    }
     let same_boot = a.boot_id == b.boot_id;
-    if same_boot && a.monotonic == b.monotonic && a.realtime == b.realtime && a.xor_hash == b.xor_hash && (!same_counter || a.seqnum == b.seqnum) {
+    if same_boot && a.monotonic == b.monotonic && a.realtime == b.realtime && a.xor_hash == b.xor_hash {
         return Ordering::Equal;
     }
-    let by_counter = if same_counter { a.seqnum.cmp(&b.seqnum) } else { Ordering::Equal };
     let by_boot = if same_boot { a.monotonic.cmp(&b.monotonic) } else { Ordering::Equal };
-    by_counter.then(by_boot).then(a.realtime.cmp(&b.realtime)).then(a.xor_hash.cmp(&b.xor_hash))
+    by_boot.then(a.realtime.cmp(&b.realtime)).then(a.xor_hash.cmp(&b.xor_hash))
 }

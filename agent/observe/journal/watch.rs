@@ -179,6 +179,7 @@ impl<'a> Watch<'a> {
                 }
                 files = others.next() => if files { self.beside.drain(&self.look) },
                 guard = ready.readable() => {
+                    tokio::time::sleep(self.follow.breath()).await;
                     changed = self.follow.drain();
                     if let Ok(mut guard) = guard {
                         guard.clear_ready();

@@ -143,6 +143,11 @@ impl Reader {
         Ok(())
     }
 
+    /// Forgets the blocks that were read: half a megabyte, of which who follows needs a little.
+    pub fn rest(&mut self) {
+        self.cache = Cache::default();
+    }
+
     /// Takes a file for a journal that this reader's cache may be asked for.
     ///
     /// # Errors

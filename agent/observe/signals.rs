@@ -37,6 +37,14 @@ impl Signals {
         Self { sets: sources.into_iter().map(of).collect() }
     }
 
+    /// Lets go of what the automata have kept of the lines they saw: up to 2 MB each, and made again as it is needed.
+    pub fn rest(&mut self) {
+        for set in &mut self.sets {
+            // The patterns are shared by the copy, what is kept is not.
+            set.patterns = set.patterns.clone();
+        }
+    }
+
     /// The signals in the kernel's lines.
     #[must_use]
     pub fn kernel(&self) -> Option<&Set> {

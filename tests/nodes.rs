@@ -8,6 +8,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
+use std::{num::NonZero, thread};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -64,16 +66,23 @@ fn here() -> PathBuf {
 
 #[test]
 fn every_fixture_node_is_told_by_its_root_cause() {
-    let mut failures = Vec::new();
     let mut cases: Vec<_> =
         fs::read_dir(here().join("nodes")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.join("case.yaml").is_file()).collect();
     cases.sort();
     assert!(cases.len() > 1, "no fixture nodes");
-    for case in &cases {
-        if let Err(failure) = check(case) {
-            failures.push(format!("--- {}\n{failure}", case.file_name().unwrap().display()));
+    let (queue, failures) = (Mutex::new(cases.iter()), Mutex::new(Vec::new()));
+    let next = || queue.lock().unwrap().next();
+    let worker = || {
+        while let Some(case) = next() {
+            if let Err(failure) = check(case) {
+                failures.lock().unwrap().push(format!("--- {}\n{failure}", case.file_name().unwrap().display()));
+            }
         }
-    }
+    };
+    // Each case starts the program a few times and waits for it.
+    thread::scope(|scope| (0..thread::available_parallelism().map_or(2, NonZero::get)).for_each(|_| drop(scope.spawn(worker))));
+    let mut failures = failures.into_inner().unwrap();
+    failures.sort();
     assert!(failures.is_empty(), "{} of {} fixture nodes:\n{}", failures.len(), cases.len(), failures.join("\n"));
 }
 

@@ -369,8 +369,8 @@ fn kubeconfig(place: &Place<'_>, path: Sourced<String>) -> Kubeconfig {
     found
 }
 
-/// What its container said last: the end of its newest log (`LOGS/kube-proxy/N.log`), without the runtime's prefix
-/// (`TIME stderr F `).
+/// What its container said last: the end of its newest log (`LOGS/kube-proxy/N.log`), without what the runtime
+/// wrote around it.
 fn last_words(host: &Host, logs: &str) -> Vec<Sourced<String>> {
     let dir = format!("{logs}/{NAME}");
     let names = host.list(&dir).ok().flatten().unwrap_or_default();
@@ -379,8 +379,8 @@ fn last_words(host: &Host, logs: &str) -> Vec<Sourced<String>> {
     let path = format!("{dir}/{newest}.log");
     let text = tail(host, &path).unwrap_or_default();
     let said = |line: &str| {
-        let message = line.splitn(4, ' ').nth(3)?;
-        let message: String = message.chars().filter(|c| !c.is_control()).take(500).collect();
+        let part = super::journal::container::part(line.as_bytes())?;
+        let message: String = String::from_utf8_lossy(&part.message).chars().filter(|c| !c.is_control()).take(500).collect();
         // klog's errors and fatal ones, and its last words.
         (message.starts_with(['E', 'F']) || message.contains("command failed")).then(|| Sourced::new(message, path.clone()))
     };

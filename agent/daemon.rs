@@ -40,7 +40,7 @@ use crate::state::{State, StateFile};
 const LOOK: Duration = Duration::from_secs(10);
 /// Between two diagnoses, so that a flood of facts costs a bounded share of a core.
 const SPACING: Duration = Duration::from_millis(5);
-/// A diagnosis without news: certificates end, and findings settle, by the clock alone.
+/// A diagnosis without news: certificates end by the clock alone.
 const TICK: Duration = Duration::from_secs(30);
 /// Files change in bursts (kubeadm writes a dozen); they are read once.
 const FILES_BURST: Duration = Duration::from_millis(30);
@@ -364,6 +364,7 @@ async fn diagnose(
     let mut news = board.all_news();
     loop {
         let facts = board.facts();
+        let now = facts.now;
         // Before every domain has been looked at, nothing is said, or what is not known yet would look healthy.
         if Domain::ALL.iter().all(|domain| facts.observed.contains_key(domain)) {
             let report = history.diagnose(&facts, &config);
@@ -376,7 +377,7 @@ async fn diagnose(
         tokio::select! {
             _ = &mut stopped => break,
             changed = news.changed() => if changed.is_err() { break },
-            () = sleep(TICK) => {}
+            () = sleep(history.settles_in(now).map_or(TICK, |soon| soon.min(TICK))) => {}
         }
         // Facts that come together are judged together.
         tokio::select! {

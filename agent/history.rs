@@ -2,6 +2,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -70,9 +71,16 @@ impl History {
     }
 
     fn has_settled(&self, finding: &Finding, now: Timestamp) -> bool {
-        let Some(check) = checks::get(&finding.code) else { return true };
         let since = self.first_seen.get(&finding.reference()).copied().unwrap_or(now);
-        now >= since.plus(check.settle)
+        checks::get(&finding.code).is_none_or(|check| now >= since.plus(check.settle))
+    }
+
+    /// Until the next finding that holds now has held for long enough; `None`: all have.
+    #[must_use]
+    pub fn settles_in(&self, now: Timestamp) -> Option<Duration> {
+        let ends = self.first_seen.iter().filter_map(|(finding, since)| Some(since.plus(checks::get(&finding.code)?.settle)));
+        let left = ends.filter(|end| *end > now).min()?.unix_micros().saturating_sub(now.unix_micros());
+        u64::try_from(left).ok().map(Duration::from_micros)
     }
 }
 
@@ -85,6 +93,7 @@ fn is_out_of_sight(facts: &Facts, finding: &Finding) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::cni::RuntimeFile;
     use crate::facts::{Blind, Cni, Node, Observed, Sourced};
 
     fn at(seconds: i64) -> Timestamp {
@@ -119,6 +128,24 @@ mod tests {
         assert!(cni_missing(&mended).is_none());
         let again = history.diagnose(&facts(700, true), &Config::default());
         assert_eq!(cni_missing(&again).unwrap().since, Some(at(700)));
+    }
+
+    #[test]
+    fn it_says_when_the_next_finding_will_have_settled() {
+        let mut history = History::default();
+        let without_its_file = |second: i64| {
+            let mut facts = facts(second, false);
+            let Observed::Known(cni) = &mut facts.cni else { panic!("it is known") };
+            cni.runtime_files = vec![RuntimeFile { provider: "a".to_owned(), path: "/run/a".to_owned(), exists: false }];
+            facts
+        };
+        let mut at_second = |second: i64| {
+            let report = history.diagnose(&without_its_file(second), &Config::default());
+            (report.findings.iter().any(|finding| finding.code == "cni-runtime-file-missing"), history.settles_in(at(second)).map(|left| left.as_secs()))
+        };
+        assert_eq!(at_second(0), (false, Some(60)));
+        assert_eq!(at_second(45), (false, Some(15)));
+        assert_eq!(at_second(60), (true, None));
     }
 
     #[test]

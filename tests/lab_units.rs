@@ -4,6 +4,7 @@
 mod lab;
 
 use std::io::{Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_core::Stream as _;
 use lab::{DEADLINE, Lab, roots};
+use nix::poll::{PollFd, PollFlags, poll};
 use nodetriage::config::Config;
 use nodetriage::facts::units::Unit;
 use nodetriage::facts::{Facts, Node, Observed, Timestamp, Units};
@@ -288,6 +290,15 @@ fn keeps_as_stale(report: &Value) -> bool {
 }
 
 /// To root, systemd answers on a socket of its own, whatever becomes of the bus.
+/// The container of a pod in namespaces of its own, that is root, holds no capability, and has nothing of the node's /run but /run/systemd.
+const POD: &str = "
+mkdir -p /pod; mount -t tmpfs pod /pod; cd /pod
+mkdir -p usr proc host/run/systemd host/etc host/usr/lib/systemd host/proc
+for link in bin lib lib64 sbin; do ln -s usr/$link $link; done
+mount --bind /usr usr; mount --rbind /proc host/proc; mount -t proc proc proc
+for path in etc usr/lib/systemd run/systemd; do mount --bind /$path host/$path; done
+exec chroot /pod setpriv --bounding-set=-all --inh-caps=-all --no-new-privs nodetriage observe --root /host";
+
 #[test]
 fn root_sees_without_the_bus() {
     on_each("private", |lab, _| {
@@ -303,6 +314,11 @@ fn root_sees_without_the_bus() {
         sees("while the bus hangs", "systemctl kill --signal=STOP dbus.service; systemctl start kubelet", &[]);
         lab.sh("systemctl kill --signal=CONT dbus.service");
         assert!(daemon.log().contains("systemd was asked over its private socket"), "{}", daemon.log());
+
+        lab.sh("systemctl stop dbus.socket dbus.service");
+        let facts = lab.sh(&format!("unshare --mount --pid --fork --ipc --net --uts sh -euc '{POD}'"));
+        let units = serde_json::from_str::<Value>(&facts).unwrap()["units"].clone();
+        assert_eq!(units["known"]["source"], "systemd", "a pod's root is root: {units}");
     });
 }
 
@@ -354,6 +370,14 @@ fn what_a_stopped_unit_hangs_on_is_named() {
         );
         let stopped = ["unit-inactive kubelet.service"];
         says(event, "a mount that it requires has failed", &stopped, "kubelet.service is stopped, and requires disk.mount, which has failed");
+
+        let event = lab.event(
+            "printf '[Service]\\nType=oneshot\\nExecStart=/bin/false\\n' > /etc/systemd/system/check.service
+             printf '[Unit]\\nRequires=check.service\\nAfter=check.service\\n[Mount]\\nWhat=tmpfs\\nWhere=/disk\\nType=tmpfs\\n' > /etc/systemd/system/disk.mount
+             systemctl daemon-reload; systemctl reset-failed; systemctl start kubelet 2>&1 || true",
+        );
+        let chain = "kubelet.service is stopped, and requires disk.mount, which requires check.service, which has failed";
+        says(event, "the mount requires a service that has failed", &stopped, chain);
 
         let event = lab.event("rm /etc/systemd/system/kubelet.service.d/99-disk.conf; systemctl daemon-reload; systemctl stop containerd");
         let both = ["unit-inactive containerd.service", "unit-inactive kubelet.service"];
@@ -521,11 +545,14 @@ async fn forge(address: &str, count: usize) {
     }
 }
 
-/// A bus that drops its clients as soon as they are quiet: what each connection held is given back.
+/// A bus that drops its clients as soon as they are quiet: what each connection held is given back. A thousand times on one
+/// node, and some hundreds on the others: it is this machine's processors that set the pace.
 #[test]
 fn a_thousand_reconnects_leak_nothing() {
-    const RECONNECTS: usize = 1000;
-    let Some(lab) = Lab::boot("trixie", "reconnects") else { return };
+    on_each("again", |lab, broker| reconnect(lab, if lab.name().contains("trixie") && !broker { 1000 } else { 300 }));
+}
+
+fn reconnect(lab: &Lab, times: usize) {
     let bus = lab.host_root().join("run/dbus");
     std::fs::rename(bus.join("system_bus_socket"), bus.join("real")).unwrap();
     let listener = UnixListener::bind(bus.join("system_bus_socket")).unwrap();
@@ -533,8 +560,9 @@ fn a_thousand_reconnects_leak_nothing() {
     let count = Arc::clone(&served);
     spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
-            let server = UnixStream::connect(bus.join("real")).unwrap();
-            serve_until_quiet(client, server);
+            // The node is gone when the test is over.
+            let Ok(server) = UnixStream::connect(bus.join("real")) else { return };
+            serve_until_quiet(&client, &server);
             count.fetch_add(1, Ordering::SeqCst);
         }
     });
@@ -558,37 +586,30 @@ fn a_thousand_reconnects_leak_nothing() {
         }
         use_of(&process)
     };
-    let before = reach(RECONNECTS / 10);
-    let after = reach(RECONNECTS);
+    let before = reach(100);
+    let after = reach(times);
     daemon.kill().unwrap();
     daemon.wait().unwrap();
-    eprintln!("after {} and {RECONNECTS} reconnects: descriptors, RSS kB, threads {before:?} and {after:?}", RECONNECTS / 10);
+    eprintln!("after 100 and {times} reconnects: descriptors, RSS kB, threads {before:?} and {after:?}");
     assert!(after.0 <= before.0 + 2, "descriptors leak");
-    assert!(after.1 <= before.1 + 1024, "memory leaks");
+    // What a connection holds is more than 8 kB.
+    assert!(after.1 <= before.1 + 2048, "memory leaks");
 }
 
 /// Carries bytes to and fro, and hangs up after 25 ms without any.
-fn serve_until_quiet(mut client: UnixStream, mut server: UnixStream) {
+fn serve_until_quiet(client: &UnixStream, server: &UnixStream) {
     let mut buffer = vec![0; 1 << 16];
-    let mut quiet = Instant::now();
-    client.set_nonblocking(true).unwrap();
-    server.set_nonblocking(true).unwrap();
-    while quiet.elapsed() < Duration::from_millis(25) {
-        for (from, to) in [(&client, &server), (&server, &client)] {
-            match (&mut { from }).read(&mut buffer) {
-                Ok(0) => return,
-                Ok(length) => {
-                    to.set_nonblocking(false).unwrap();
-                    if (&mut { to }).write_all(&buffer[..length]).is_err() {
-                        return;
-                    }
-                    to.set_nonblocking(true).unwrap();
-                    quiet = Instant::now();
-                }
-                Err(_) => {}
+    loop {
+        let mut both = [PollFd::new(client.as_fd(), PollFlags::POLLIN), PollFd::new(server.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut both, 25_u8).unwrap_or(0) == 0 {
+            return;
+        }
+        let ready = both.map(|fd| fd.any().unwrap_or(false));
+        for (_, mut from, mut to) in [(ready[0], client, server), (ready[1], server, client)].into_iter().filter(|(ready, ..)| *ready) {
+            match from.read(&mut buffer) {
+                Ok(length) if length > 0 && to.write_all(&buffer[..length]).is_ok() => {}
+                _ => return,
             }
         }
-        sleep(Duration::from_micros(200));
     }
-    let _ = (client.flush(), server.flush());
 }

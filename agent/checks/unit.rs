@@ -45,6 +45,8 @@ pub(super) static STOPS_A_UNIT: &[&Check] = units_that_do_not_run![
 const KUBELET: &str = "kubelet.service";
 /// A unit that was restarted automatically counts as mended once it has run this long.
 const HOLD_SECONDS: i64 = 60;
+/// One that exits again after longer runs counts as mended once it has run twice as long as it last did, if that was no longer than this.
+const RECURS_SECONDS: i64 = 1800;
 /// How long a queued job may take to begin, before a unit that waits for it counts as stopped.
 const QUEUED_SECONDS: i64 = 10;
 /// What a unit without a timeout is given to start or stop.
@@ -162,7 +164,7 @@ pub(super) fn state(unit: &Unit, active: &Active, now: Timestamp) -> State {
         }
         "inactive" => State::Inactive,
         "failed" => State::Failed,
-        _ if was_restarted(active) && began(active).is_some_and(|began| now.seconds_since(began) < HOLD_SECONDS) => State::CrashLooping,
+        _ if was_restarted(active) && began(active).is_some_and(|began| now.seconds_since(began) < hold(active)) => State::CrashLooping,
         "activating" => stuck(active.inactive_exit, active.start_timeout.unwrap_or(PATIENCE_SECONDS), now),
         "reloading" | "refreshing" => stuck(active.since, active.start_timeout.unwrap_or(PATIENCE_SECONDS), now),
         // SIGTERM and SIGKILL have a timeout each.
@@ -177,16 +179,50 @@ pub(super) struct HeldUp<'a> {
     pub state: &'a Active,
     /// Its start is queued behind the other's; else it requires the other, which does not run.
     pub waits: bool,
+    /// What holds up that one in its turn, and so on.
+    pub because: Vec<(&'a Unit, &'a Active)>,
 }
 
+/// A chain of units that hold each other up is followed no further.
+const LINKS: usize = 8;
+
 /// The units that hold up a stopped one. What it is only ordered after and does not run is in nobody's way.
-pub(super) fn held_up<'a>(facts: &'a Facts, unit: &Unit, active: &Active) -> Vec<HeldUp<'a>> {
+pub(super) fn held_up<'a>(facts: &'a Facts, unit: &'a Unit, active: &Active) -> Vec<HeldUp<'a>> {
     let all = facts.units.known();
     let of = |name: &String| all.and_then(|units| units.get(name)).and_then(|unit| Some((unit, unit.active.as_ref()?)));
-    let required = unit.requires.iter().filter_map(of).filter(|(_, state)| matches!(state.state.as_str(), "inactive" | "failed"));
-    let before = unit.after.iter().filter_map(of).filter(|(_, state)| state.state == "activating" || state.job.is_some());
-    let waits = before.filter(|_| active.job.is_some()).map(|(by, state)| HeldUp { by, state, waits: true });
-    required.filter(|_| active.job.is_none()).map(|(by, state)| HeldUp { by, state, waits: false }).chain(waits).collect()
+    let waits = active.job.is_some();
+    let holders = |unit: &'a Unit| -> Vec<(&'a Unit, &'a Active)> {
+        let names = if waits { &unit.after } else { &unit.requires };
+        names.iter().filter_map(of).filter(|(_, state)| if waits { is_coming(state) } else { !is_up(state) }).collect()
+    };
+    let because = |first: &'a Unit, state: &Active| {
+        let (mut chain, mut last, mut runs): (Vec<(&Unit, &Active)>, _, _) = (Vec::new(), first, state.state == "activating");
+        // One whose own start has begun waits for nobody.
+        while let Some(next) = holders(last).into_iter().find(|(unit, _)| unit.name != first.name && chain.iter().all(|(known, _)| known.name != unit.name))
+            && !runs
+            && chain.len() < LINKS
+        {
+            (last, runs) = (next.0, next.1.state == "activating");
+            chain.push(next);
+        }
+        chain
+    };
+    holders(unit).into_iter().map(|(by, state)| HeldUp { by, state, waits, because: because(by, state) }).collect()
+}
+
+fn is_up(state: &Active) -> bool {
+    !matches!(state.state.as_str(), "inactive" | "failed")
+}
+
+fn is_coming(state: &Active) -> bool {
+    state.state == "activating" || state.job.is_some()
+}
+
+/// For how many seconds a unit that was restarted automatically is not yet mended.
+fn hold(active: &Active) -> i64 {
+    let [.., before, last] = active.restarts_seen.as_slice() else { return HOLD_SECONDS };
+    let ran = last.seconds_since(*before);
+    if ran <= RECURS_SECONDS { ran.saturating_mul(2).max(HOLD_SECONDS) } else { HOLD_SECONDS }
 }
 
 fn was_restarted(active: &Active) -> bool {

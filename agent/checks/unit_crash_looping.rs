@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::unit::{self, State};
 use crate::config::Config;
+use crate::facts::shell::quote;
 use crate::facts::units::Active;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
@@ -29,7 +30,7 @@ fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
         let finding = Finding::new(unit::component(name), name, format!("{name} keeps exiting and being restarted{ending}"))
             .since(active.restarts_seen.first().copied().filter(|_| active.restarts_seen.len() < Active::RESTARTS_SEEN))
             .evidence(format!("{name}.NRestarts"), format!("{restarts}{seen}, now {} ({})", active.state, active.sub_state))
-            .remedy(format!("journalctl -u {name} -n 30 --no-pager"));
+            .remedy(format!("journalctl -u {} -n 30 --no-pager", quote(name)));
         unit::last_words(facts, unit, active, finding)
     });
     Ok(found.collect())

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::unit;
 use crate::config::Config;
+use crate::facts::shell::quote;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
 
@@ -27,7 +28,7 @@ fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
         let name = unit.name.as_str();
         Finding::new(unit::component(name), name, format!("{name} will not start at boot"))
             .evidence(format!("{name}.UnitFileState"), unit.unit_file_state.clone())
-            .remedy(format!("systemctl enable {name}"))
+            .remedy(format!("systemctl enable {}", quote(name)))
     });
     Ok(found.collect())
 }

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::unit::{self, State};
 use crate::config::Config;
+use crate::facts::shell::quote;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
 
@@ -26,8 +27,8 @@ fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
         let finding = Finding::new(unit::component(name), name, format!("{name} has failed: {ending}"))
             .since(active.since)
             .evidence(format!("{name}.Result"), format!("{}{restarts}", active.result))
-            .remedy(format!("journalctl -u {name} -n 30 --no-pager"))
-            .remedy(format!("systemctl reset-failed {name} && systemctl start {name}"));
+            .remedy(format!("journalctl -u {} -n 30 --no-pager", quote(name)))
+            .remedy(format!("systemctl reset-failed {0} && systemctl start {0}", quote(name)));
         unit::last_words(facts, unit, active, finding)
     });
     Ok(found.collect())

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::unit::{self, HeldUp, State};
 use crate::config::Config;
+use crate::facts::shell::quote;
 use crate::facts::units::{Active, Unit};
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
@@ -29,14 +30,7 @@ fn stopped_unit(facts: &Facts, unit: &Unit, active: &Active) -> Finding {
     let holders = unit::held_up(facts, unit, active);
     let disabled = unit.unit_file_state == "disabled";
     let what = match holders.first() {
-        Some(HeldUp { by, state, waits: true }) => {
-            let state = if state.state == "activating" { "is activating" } else { "is not up yet" };
-            format!("waits for {}, which {state}", by.name)
-        }
-        Some(HeldUp { by, state, waits: false }) => {
-            let state = if state.state == "failed" { "has failed" } else { "is stopped" };
-            format!("is stopped, and requires {}, which {state}", by.name)
-        }
+        Some(holder) => held_up(holder),
         None if disabled => "is stopped and disabled".to_owned(),
         None => "is stopped".to_owned(),
     };
@@ -44,19 +38,42 @@ fn stopped_unit(facts: &Facts, unit: &Unit, active: &Active) -> Finding {
     let mut finding = Finding::new(unit::component(name), name, format!("{name} {what}"))
         .since(active.since)
         .evidence(format!("{name}.ActiveState"), format!("inactive ({}){last}", active.sub_state))
-        .hangs_on([name].into_iter().chain(holders.iter().map(|holder| holder.by.name.as_str())).map(str::to_owned).collect());
+        .hangs_on([name].into_iter().chain(holders.iter().flat_map(links).map(|(unit, _)| unit.name.as_str())).map(str::to_owned).collect());
     if disabled {
         finding = finding.evidence(format!("{name}.UnitFileState"), "disabled: it will not start at boot either");
     }
-    for HeldUp { by, state, waits } in &holders {
-        let property = if *waits { "After" } else { "Requires" };
-        let job = state.job.map_or_else(String::new, |job| format!(", job {job}"));
-        finding = finding
-            .evidence(format!("{name}.{property}"), format!("{}: {} ({}){job}", by.name, state.state, state.sub_state))
-            .remedy(format!("systemctl status {} --no-pager", by.name));
+    for holder in &holders {
+        let property = if holder.waits { "After" } else { "Requires" };
+        let mut held = name;
+        for (unit, state) in links(holder) {
+            let job = state.job.map_or_else(String::new, |job| format!(", job {job}"));
+            finding = finding.evidence(format!("{held}.{property}"), format!("{}: {} ({}){job}", unit.name, state.state, state.sub_state));
+            held = &unit.name;
+        }
+        finding = finding.remedy(format!("systemctl status {} --no-pager", quote(held)));
     }
     match holders.first() {
         Some(HeldUp { waits: true, .. }) => finding.remedy("systemctl list-jobs --no-pager"),
-        _ => finding.remedy(format!("systemctl {} {name}", if disabled { "enable --now" } else { "start" })),
+        _ => finding.remedy(format!("systemctl {} {}", if disabled { "enable --now" } else { "start" }, quote(name))),
     }
+}
+
+/// The unit that holds it up, and what that hangs on.
+fn links<'a>(holder: &'a HeldUp<'_>) -> impl Iterator<Item = (&'a Unit, &'a Active)> {
+    std::iter::once((holder.by, holder.state)).chain(holder.because.iter().copied())
+}
+
+/// `is stopped, and requires data.mount, which requires check.service, which has failed`
+fn held_up(holder: &HeldUp<'_>) -> String {
+    let link = if holder.waits { "waits for" } else { "requires" };
+    let chain: Vec<_> = links(holder).map(|(unit, _)| format!("{link} {}", unit.name)).collect();
+    let (last, state) = holder.because.last().copied().unwrap_or((holder.by, holder.state));
+    let state = match (holder.waits, state.state.as_str()) {
+        (true, "activating") => "is activating",
+        (true, _) => "is not up yet",
+        (false, "failed") => "has failed",
+        (false, _) if last.name.ends_with(".device") => "is not there",
+        (false, _) => "is stopped",
+    };
+    format!("{}{}, which {state}", if holder.waits { "" } else { "is stopped, and " }, chain.join(", which "))
 }

@@ -26,7 +26,7 @@ fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
         Finding::new(unit::component(name), name, format!("systemd cannot load {name} from {file}"))
             .evidence(format!("{name}.LoadState"), format!("{}: {}", unit.load_state, unit.load_error.as_deref().unwrap_or("no message")))
             .remedy(format!("systemd-analyze verify {}", quote(file)))
-            .remedy(format!("vi {} && systemctl daemon-reload && systemctl restart {name}", quote(file)))
+            .remedy(format!("vi {} && systemctl daemon-reload && systemctl restart {}", quote(file), quote(name)))
     });
     Ok(found.collect())
 }

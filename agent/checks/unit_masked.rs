@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::unit;
 use crate::config::Config;
+use crate::facts::shell::quote;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
 
@@ -24,10 +25,10 @@ fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
         let runs = unit.active.as_ref().is_some_and(|active| active.state == "active");
         let what = if runs { "systemd will refuse to start it again" } else { "systemd refuses to start it" };
         let runtime = if unit.unit_file_state == "masked-runtime" { "--runtime " } else { "" };
-        let start = if runs { String::new() } else { format!(" && systemctl enable --now {name}") };
+        let start = if runs { String::new() } else { format!(" && systemctl enable --now {}", quote(name)) };
         Finding::new(unit::component(name), name, format!("{name} is masked: {what}"))
             .evidence(unit.fragment_path.clone().unwrap_or_else(|| format!("{name}.UnitFileState")), "masked: a link to /dev/null, or empty")
-            .remedy(format!("systemctl unmask {runtime}{name}{start}"))
+            .remedy(format!("systemctl unmask {runtime}{}{start}", quote(name)))
     });
     Ok(found.collect())
 }

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::unit::{self, State};
 use crate::config::Config;
+use crate::facts::shell::quote;
 use crate::facts::timestamp::human_span;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Finding, Severity};
@@ -26,8 +27,8 @@ fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
         let finding = Finding::new(unit::component(name), name, format!("{name} has been {} for {took}", active.state))
             .since(Some(since))
             .evidence(format!("{name}.SubState"), format!("{}, which may take {}", active.sub_state, human_span(limit)))
-            .remedy(format!("systemctl status {name} --no-pager; systemctl list-jobs --no-pager"))
-            .remedy(format!("systemctl kill --signal=KILL {name}"));
+            .remedy(format!("systemctl status {} --no-pager; systemctl list-jobs --no-pager", quote(name)))
+            .remedy(format!("systemctl kill --signal=KILL {}", quote(name)));
         Some(unit::last_words(facts, unit, active, finding))
     });
     Ok(found.collect())

@@ -100,11 +100,11 @@ pub struct Unit {
     /// Units that pull it in: `WantedBy`, `RequiredBy`, `BoundBy`, `UpheldBy`, `TriggeredBy`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wanted_by: Vec<String>,
-    /// Units that must be active for it to be started, or it is stopped with them: `Requires`, `Requisite`, `BindsTo`. Services, sockets
-    /// and mounts only.
+    /// Units that must be active for it to be started, or it is stopped with them: `Requires`, `Requisite`, `BindsTo`. Services, sockets,
+    /// mounts and devices only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<String>,
-    /// `After`: units whose start its own start waits for. Services, sockets, mounts, and `network-online.target`.
+    /// `After`: units whose start its own start waits for. Services, sockets, mounts, devices, and `network-online.target`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<String>,
     #[serde(default)]

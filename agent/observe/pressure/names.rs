@@ -1,6 +1,8 @@
-//! What pods and containers are called, by the names of their log files: those are there without asking anybody.
+//! What pods and containers are called, by the names of their log files and CRI-O's own list: those are there without asking anybody.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+
+use serde::Deserialize;
 
 use super::POD_LOGS;
 use crate::facts::pressure::{Holder, pod_uid};
@@ -42,10 +44,32 @@ pub(super) fn pod_of_logs(directory: &str) -> Option<(String, String)> {
     Some((format!("{namespace}/{name}"), uid.to_owned()))
 }
 
-/// Pod and container by container id.
-pub(super) fn containers(host: &Host) -> HashMap<String, (String, String)> {
+/// Pod and container by the id of the container; by that of its layer where CRI-O keeps it, to judge by the paths of `layers`.
+pub(super) fn containers<'a>(host: &Host, layers: impl Iterator<Item = &'a str>) -> HashMap<String, (String, String)> {
     let links = host.list(CONTAINER_LOGS).ok().flatten().unwrap_or_default();
-    links.iter().filter_map(|link| container_of_link(link)).collect()
+    let stores: BTreeSet<&str> = layers.filter_map(|path| Some(path.strip_suffix("/diff")?.rsplit_once('/')?.0.strip_suffix("/overlay")?)).collect();
+    let stored = stores.into_iter().flat_map(|store| STORED.map(|file| format!("{store}/overlay-containers/{file}")));
+    let stored = stored.filter_map(|file| serde_json::from_slice::<Vec<Stored>>(&host.read(&file, STORED_LIMIT).ok()?).ok()).flatten();
+    let stored = stored.filter_map(|container| Some((container.layer, container.names.iter().find_map(|name| container_of_name(name))?)));
+    links.iter().filter_map(|link| container_of_link(link)).chain(stored).collect()
+}
+
+/// The lists of containers/storage (`containers.go` `newContainerStore`); a node of 250 pods has some 500 kB of them.
+const STORED: [&str; 2] = ["containers.json", "volatile-containers.json"];
+const STORED_LIMIT: u64 = 8 << 20;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Stored {
+    layer: String,
+    names: Vec<String>,
+}
+
+/// `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT` (CRI-O `internal/factory/container` `SetNameAndID`).
+fn container_of_name(name: &str) -> Option<(String, String)> {
+    let mut parts = name.strip_prefix("k8s_")?.splitn(4, '_');
+    let (container, pod, namespace, _) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    Some((format!("{namespace}/{pod}"), container.to_owned()))
 }
 
 fn container_of_link(link: &str) -> Option<(String, (String, String))> {
@@ -72,6 +96,28 @@ mod tests {
         for odd in ["", "x", "x_y", ".log", "a-b.log", "lost+found"] {
             assert!(pod_of_logs(odd).is_none() && container_of_link(odd).is_none(), "{odd}");
         }
+    }
+
+    /// The form of what CRI-O 1.30 leaves; the pause container is called POD.
+    #[test]
+    fn crio_keeps_a_list_of_its_own() {
+        let root = std::env::temp_dir().join(format!("nodetriage-crio-{}", std::process::id()));
+        let store = root.join("var/lib/containers/storage/overlay-containers");
+        std::fs::create_dir_all(&store).unwrap();
+        let entry = |container: &str, layer: &str| {
+            let names = [format!("k8s_{container}_web-0_shop_0330b2c1-a15b-4f86-9d0f-6d9a3c1f2b10_0")];
+            serde_json::json!({ "id": "c1", "names": names, "image": "i1", "layer": layer, "metadata": "{}", "created": "2026-12-01T03:00:00Z" })
+        };
+        std::fs::write(store.join("containers.json"), serde_json::json!([entry("app", "f00d"), { "id": "c2" }]).to_string()).unwrap();
+        std::fs::write(store.join("volatile-containers.json"), serde_json::json!([entry("POD", "beef")]).to_string()).unwrap();
+        let host = Host::open(&root).unwrap();
+        let layers = ["/var/lib/containers/storage/overlay/f00d/diff", "/var/lib/containers/storage/overlay/beef/diff", "/var/lib/docker/x", ""];
+        let known = containers(&host, layers.into_iter());
+        let of = |container: &str| ("shop/web-0".to_owned(), container.to_owned());
+        assert_eq!(known, [("f00d".to_owned(), of("app")), ("beef".to_owned(), of("POD"))].into());
+        std::fs::write(store.join("containers.json"), "[{").unwrap();
+        assert_eq!(containers(&host, layers.into_iter()).len(), 1, "a damaged list hides nothing else");
+        std::fs::remove_dir_all(root).unwrap();
     }
 
     #[test]

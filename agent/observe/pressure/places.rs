@@ -216,7 +216,7 @@ impl Targets {
             }
         }
         if self.urgent {
-            let known = containers(host);
+            let known = containers(host, self.layers.iter().map(|(path, _)| path.as_str()));
             for (path, mount_point) in &self.layers {
                 let container = mount_point.split('/').find_map(|part| known.get(part));
                 let (pod, name) = container.cloned().unzip();

@@ -41,7 +41,7 @@ pub(super) fn replace_unit(unit: &mut Unit, memory: &mut Memory, properties: &Pr
 
 /// The root and the slices are there or nothing is, and targets only stand for others.
 fn can_fail(name: &str) -> bool {
-    name != "-.mount" && matches!(name.rsplit_once('.'), Some((_, "service" | "socket" | "mount")))
+    name != "-.mount" && matches!(name.rsplit_once('.'), Some((_, "service" | "socket" | "mount" | "device")))
 }
 
 /// What a signal or a reply says, of either interface.
@@ -153,7 +153,9 @@ fn note_restart(memory: &mut Memory, before: &Active, after: &mut Active) {
         (None, None) => before.sub_state.contains("auto-restart") && !after.sub_state.contains("auto-restart"),
         _ => false,
     };
-    memory.restarting |= counted;
+    // The count is set back by a start by hand only; what was counted before, and seen late, is over.
+    let set_back = before.restarts.zip(after.restarts).is_some_and(|(before, after)| after < before);
+    memory.restarting = !set_back && (memory.restarting || counted);
     if let (true, Some(time)) = (counted, after.since) {
         after.restarts_seen.push(time);
         let surplus = after.restarts_seen.len().saturating_sub(Active::RESTARTS_SEEN);
@@ -226,6 +228,12 @@ mod tests {
         // It exits once more.
         told.service(3, "success", 0);
         assert_eq!(told.unit("running", 5, 40).restarts(), 1);
+        // A look fell into a restart: it told the run before the count. Then it was started by hand, which sets the count back.
+        told.unit("running", 7, 45);
+        told.service(4, "success", 0);
+        told.service(0, "success", 0);
+        assert_eq!(told.unit("running", 8, 46).ending(), None);
+        assert_eq!(told.unit("running", 8, 46).restarts_seen.len(), 0);
         // Stopped and started, which sets the count back.
         told.service(0, "success", 0);
         assert_eq!(told.unit("running", 6, 50).restarts(), 0);

@@ -19,13 +19,13 @@ use crate::observe::files_watch::FilesWatch;
 use crate::observe::host::Host;
 
 /// How often a quiet connection is asked whether anybody is there. With [`super::DEADLINE`] a bus or a systemd that hangs is known
-/// as such within 5 s, which is less than the kubelet's own period of 10 s. It is two calls: 1,200 times an hour.
+/// as such within 5 s, which is less than the kubelet's own period of 10 s. It is one call: 1,200 times an hour.
 const PING: Duration = Duration::from_secs(3);
 /// How long systemd's private socket is used before the bus is tried again.
 const BUS_BACK: Duration = Duration::from_mins(1);
 /// systemd tells a change in two signals, of the service and of the unit.
 const SETTLE: Duration = Duration::from_millis(1);
-/// What systemd may take back in the same breath.
+/// A change is put off by further ones no longer than this.
 const BREATH: Duration = Duration::from_millis(20);
 /// Between two puts: a flood of changes costs a bounded share of a core.
 const SPACING: Duration = Duration::from_millis(5);
@@ -109,6 +109,8 @@ struct Follower<'a> {
     files: Option<FilesWatch>,
     changed_since: Option<Instant>,
     put_at: Option<Instant>,
+    /// systemd may take back what it has said; once it answers, it has said all of it.
+    unsure: bool,
     last_put: Instant,
 }
 
@@ -131,6 +133,7 @@ impl<'a> Follower<'a> {
             files: None,
             changed_since: None,
             put_at: None,
+            unsure: false,
             last_put: now,
         }
     }
@@ -139,6 +142,7 @@ impl<'a> Follower<'a> {
         self.session.subscribe()?;
         loop {
             let now = Instant::now();
+            self.unsure &= !self.session.is_idle();
             if self.session.is_idle() {
                 self.ask(now)?;
             }
@@ -146,12 +150,16 @@ impl<'a> Follower<'a> {
             self.put(now);
             let overdue = self.session.deadline();
             if overdue.is_some_and(|overdue| now >= overdue) {
-                return Err(self.session.silence());
+                if !self.session.is_unsure() {
+                    return Err(self.session.silence());
+                }
+                self.session.doubt()?;
+                continue;
             }
-            let next = Some(self.next_look.min(self.next_ping)).filter(|_| self.session.is_idle());
-            let wake = [next, overdue, self.until, self.put_at.filter(|_| self.seen)].into_iter().flatten().min().unwrap_or(now + PING);
+            let next = [Some(self.next_look), Some(self.next_ping), self.until].into_iter().flatten().min().filter(|_| self.session.is_idle());
+            let wake = [next, overdue, self.put_at.filter(|_| self.seen && !self.unsure)].into_iter().flatten().min().unwrap_or(now + PING);
             tokio::select! {
-                news = self.session.next() => self.note(news?),
+                news = self.session.next() => self.note(news?)?,
                 // No signal tells that a unit's file was edited, and `NeedDaemonReload` with it.
                 () = changed(self.files.as_ref()) => {
                     self.files = None;
@@ -190,20 +198,23 @@ impl<'a> Follower<'a> {
     }
 
     /// Something has changed: it will be put when systemd has said all of it.
-    fn note(&mut self, news: News) {
-        let settle = match news {
-            News::None => return,
-            News::Changed => SETTLE,
-            News::Failed => BREATH,
-        };
+    fn note(&mut self, news: News) -> Result<(), End> {
+        if news == News::None {
+            return Ok(());
+        }
+        if news == News::Failed && !self.unsure {
+            self.unsure = true;
+            self.session.ping()?;
+        }
         let now = Instant::now();
         let since = *self.changed_since.get_or_insert(now);
         // A flood of changes cannot put it off for ever.
-        self.put_at = Some((now + settle).min(since + BREATH).max(self.last_put + SPACING));
+        self.put_at = Some((now + SETTLE).min(since + BREATH).max(self.last_put + SPACING));
+        Ok(())
     }
 
     fn put(&mut self, now: Instant) {
-        if self.seen && self.put_at.is_some_and(|at| now >= at) {
+        if self.seen && !self.unsure && self.put_at.is_some_and(|at| now >= at) {
             let units = self.session.facts();
             self.board.put(Domain::Units, self.took, |facts| facts.units = Observed::Known(units));
             self.put_at = None;

@@ -87,12 +87,16 @@ impl Watched {
         Self { name: name.to_owned(), id: name.to_owned(), why, unit, memory: Memory::default() }
     }
 
-    /// The units without which it is not started; those of a dependency's are not asked for, or the whole node would follow.
+    /// The units without which it is not started. What a dependency hangs on counts only while that is not up, or the whole node
+    /// would follow.
     pub fn hangs_on(&self) -> Vec<String> {
-        if self.why == Why::Dependency {
+        let state = self.unit.active.as_ref().map_or("", |active| active.state.as_str());
+        let is_dependency = self.why == Why::Dependency;
+        if is_dependency && !matches!(state, "inactive" | "failed" | "activating") {
             return Vec::new();
         }
-        let online = self.unit.after.iter().filter(|name| *name == NETWORK_ONLINE);
-        self.unit.requires.iter().chain(online).cloned().collect()
+        let waits = is_dependency && self.unit.active.as_ref().is_some_and(|active| active.job.is_some());
+        let after = self.unit.after.iter().filter(|name| waits || *name == NETWORK_ONLINE);
+        self.unit.requires.iter().chain(after).cloned().collect()
     }
 }

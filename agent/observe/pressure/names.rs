@@ -47,7 +47,7 @@ pub(super) fn pod_of_logs(directory: &str) -> Option<(String, String)> {
 /// Pod and container by the id of the container; by that of its layer where CRI-O keeps it, to judge by the paths of `layers`.
 pub(super) fn containers<'a>(host: &Host, layers: impl Iterator<Item = &'a str>) -> HashMap<String, (String, String)> {
     let links = host.list(CONTAINER_LOGS).ok().flatten().unwrap_or_default();
-    let stores: BTreeSet<&str> = layers.filter_map(|path| Some(path.strip_suffix("/diff")?.rsplit_once('/')?.0.strip_suffix("/overlay")?)).collect();
+    let stores: BTreeSet<&str> = layers.filter_map(|path| path.strip_suffix("/diff")?.rsplit_once('/')?.0.strip_suffix("/overlay")).collect();
     let stored = stores.into_iter().flat_map(|store| STORED.map(|file| format!("{store}/overlay-containers/{file}")));
     let stored = stored.filter_map(|file| serde_json::from_slice::<Vec<Stored>>(&host.read(&file, STORED_LIMIT).ok()?).ok()).flatten();
     let stored = stored.filter_map(|container| Some((container.layer, container.names.iter().find_map(|name| container_of_name(name))?)));

@@ -44,8 +44,11 @@ const SPACING: Duration = Duration::from_millis(5);
 const TICK: Duration = Duration::from_secs(30);
 /// Files change in bursts (kubeadm writes a dozen); they are read once.
 const FILES_BURST: Duration = Duration::from_millis(30);
-/// After this the start is over, and what it needed can go.
-const STARTED: Duration = Duration::from_secs(10);
+/// A thread for looks that has nothing to do ends. It stays from one measurement of the pressure, every ten seconds, to the next:
+/// to start one costs more than most looks do.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// After this the start is over, the journal's included, and what it needed can go.
+const STARTED: Duration = Duration::from_secs(40);
 /// From SIGTERM to the end, whatever hangs.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -55,7 +58,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// If the address cannot be listened on.
 pub fn serve(host: Host, config: Config) -> anyhow::Result<()> {
     memory::share_one_heap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(16).build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(16).thread_keep_alive(KEEP_ALIVE).build()?;
     let served = runtime.block_on(run(Arc::new(host), Arc::new(config)));
     // Not dropped: that would wait for a look that hangs.
     runtime.shutdown_background();

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use nodetriage::facts::{Blind, Cni, Domain, Facts, Node, Observed, Timestamp};
-use nodetriage::observe::cni;
+use nodetriage::facts::kubelet::FileState;
+use nodetriage::facts::{Blind, Cni, Domain, Facts, Node, Observed, Timestamp, Units};
 use nodetriage::observe::host::Host;
+use nodetriage::observe::{cni, runtime};
 use serde_json::{Value, json};
 
 struct Tree(PathBuf);
@@ -37,6 +38,14 @@ impl Tree {
 
     fn runtime(&self) -> Value {
         self.observe("runtime")
+    }
+
+    /// The codes of the findings that begin so.
+    fn findings(&self, of: &str) -> Vec<String> {
+        let output = Command::new(env!("CARGO_BIN_EXE_nodetriage")).args(["--output", "json", "--root"]).arg(&self.0).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        let codes = report["findings"].as_array().unwrap().iter().map(|finding| finding["code"].as_str().unwrap().to_owned());
+        codes.filter(|code| code.starts_with(of)).collect()
     }
 
     fn observe(&self, domain: &str) -> Value {
@@ -206,6 +215,44 @@ fn crio_drop_ins_override_its_file_and_the_old_plugin_dir_is_added() {
     assert_eq!(cni["needs_loopback"], false);
 }
 
+/// As its packages' unit has them, from the file that Fedora's and Debian's name.
+#[test]
+fn crios_flags_override_its_files() {
+    let unit = "[Service]\nEnvironmentFile=-/etc/sysconfig/crio\nExecStart=/usr/bin/crio \\\n    $CRIO_CONFIG_OPTIONS \\\n    $CRIO_NETWORK_OPTIONS\n";
+    let tree = |name: &str| {
+        Tree::new(name)
+            .kubelet("unix:///var/run/crio/crio.sock")
+            .write("/usr/lib/systemd/system/crio.service", unit)
+            .write("/srv/drop-ins/10-net.conf", "[crio.network]\nnetwork_dir = \"/b\"\ncni_default_network = \"file\"\n")
+            .write("/etc/crio/crio.conf.d/10-net.conf", "[crio.network]\nnetwork_dir = \"/wrong\"\n")
+    };
+    let options = "CRIO_CONFIG_OPTIONS=\"--config-dir /srv/drop-ins\"\n";
+    let cni = tree("crio-config-dir").write("/etc/sysconfig/crio", options).cni();
+    assert_eq!(cni["conf_dir"], sourced("/b", "/srv/drop-ins/10-net.conf:2"));
+    assert_eq!(cni["default_network"]["value"], "file");
+    let options = format!("{options}# mine\nCRIO_NETWORK_OPTIONS='--cni-config-dir=/srv/net.d --cni-plugin-dir=/x,/y/ --cni-default-network=flag'\n");
+    let cni = tree("crio-flags").write("/etc/sysconfig/crio", &options).cni();
+    assert_eq!(cni["conf_dir"], sourced("/srv/net.d", "/etc/sysconfig/crio:3 --cni-config-dir"));
+    assert_eq!(cni["default_network"], sourced("flag", "/etc/sysconfig/crio:3 --cni-default-network"));
+    let dirs = ["/x", "/y"].map(|dir| sourced(dir, "/etc/sysconfig/crio:3 --cni-plugin-dir"));
+    assert_eq!(cni["bin_dirs"], Value::Array(dirs.into()));
+}
+
+/// Its older packages' unit: pods get Docker's own bridge, and an empty directory is no fault.
+#[test]
+fn cri_dockerd_without_cni_needs_no_configuration_of_it() {
+    let tree = |name: &str, flag: &str| {
+        let unit = format!("[Service]\nExecStart=/usr/bin/cri-dockerd --container-runtime-endpoint fd://{flag}\n");
+        Tree::new(name).kubelet("unix:///run/cri-dockerd.sock").write("/usr/lib/systemd/system/cri-docker.service", &unit)
+    };
+    let without = tree("cri-dockerd-bridge", " --network-plugin=");
+    assert_eq!(without.cni()["unused"], sourced("", "cri-docker.service --network-plugin"));
+    assert_eq!(without.findings("cni-"), [""; 0]);
+    for (name, flag) in [("cri-dockerd-default", ""), ("cri-dockerd-cni", " --network-plugin cni")] {
+        assert_eq!(tree(name, flag).findings("cni-"), ["cni-config-missing"], "{name}");
+    }
+}
+
 #[test]
 fn cri_dockerds_flags_are_in_its_unit() {
     let cni = Tree::new("cri-dockerd")
@@ -365,7 +412,7 @@ fn what_may_not_be_seen_is_unknown_with_what_to_grant() {
         }
         let seen = |mode: u32| {
             fs::set_permissions(&at, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
-            let seen = as_somebody(&tree);
+            let seen = somebody(&tree, |host, units| cni::observe(host, None, units));
             fs::set_permissions(&at, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
             seen
         };
@@ -381,17 +428,83 @@ fn what_may_not_be_seen_is_unknown_with_what_to_grant() {
 }
 
 /// As a user looks who owns none of it: as root in a test, by another file system user id, which is the thread's own (setfsuid(2)).
-fn as_somebody(tree: &Tree) -> Result<Cni, Blind> {
+fn somebody<T: Send + 'static>(tree: &Tree, look: impl FnOnce(&Host, &Observed<Units>) -> T + Send + 'static) -> T {
     let host = Host::open(&tree.0).unwrap();
     let units = Observed::Unknown(Blind::new("no units"));
-    std::thread::spawn(move || {
+    let look = move || {
         if nix::unistd::geteuid().is_root() {
             nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65_534));
         }
-        cni::observe(&host, None, &units)
-    })
-    .join()
-    .unwrap()
+        look(&host, &units)
+    };
+    std::thread::spawn(look).join().unwrap()
+}
+
+/// Of the runtimes' own configuration.
+#[test]
+fn a_runtimes_configuration_that_is_odd_is_bounded_and_named() {
+    for (name, content, told) in [
+        ("nul", b"\0\0\0".to_vec(), "not TOML"),
+        ("binary", vec![0xff, 0xfe, 0x80], "not TOML"),
+        ("tabs", b"version = 2\n\t[plugins.\"io.containerd.grpc.v1.cri\"]\n\t\tsandbox_image = \"x\"\n".to_vec(), ""),
+        ("twice", b"version = 2\nversion = 2\n".to_vec(), "not TOML: duplicate key"),
+        ("deep", "[a]\nx = ".bytes().chain("[".repeat(100_000).bytes()).collect(), "not TOML"),
+        ("long-line", format!("x = \"{}\"", "y".repeat(900_000)).into_bytes(), ""),
+        ("yaml", b"version: 2\nplugins:\n  cri: {}\n".to_vec(), "not TOML"),
+    ] {
+        let tree = Tree::new(&format!("toml-{name}")).write("/etc/containerd/config.toml", "");
+        fs::write(tree.0.join("etc/containerd/config.toml"), content).unwrap();
+        let state = &tree.runtime()["config"][0]["state"];
+        let message = state["invalid"][0]["message"].as_str().unwrap_or_default();
+        assert!(message.starts_with(told) && message.len() < 400 && (message.is_empty() == told.is_empty()), "{name}: {state}");
+    }
+    // As large as a disk: not read, and nobody knows what it says.
+    let tree = Tree::new("toml-huge").write("/etc/containerd/config.toml", "");
+    fs::File::options().write(true).open(tree.0.join("etc/containerd/config.toml")).unwrap().set_len(100 << 20).unwrap();
+    let state = tree.runtime()["config"][0]["state"].clone();
+    assert!(state["unreadable"]["reason"].as_str().unwrap().contains("104857600 bytes"), "{state}");
+    let tree = Tree::new("toml-directory").write("/etc/containerd/config.toml/.keep", "");
+    assert_eq!(tree.runtime()["config"][0]["state"]["invalid"][0]["message"], "is a directory, not a regular file");
+    // dockerd's is JSON, and dockerd is who refuses it.
+    let docker =
+        Tree::new("daemon-json").kubelet("unix:///run/cri-dockerd.sock").write("/etc/docker/daemon.json", "{\n  // mine\n  \"data-root\": \"/srv\"\n}");
+    let state = docker.runtime()["config"][0]["state"].clone();
+    assert_eq!((&state["invalid"][0]["message"], &state["invalid"][0]["line"]), (&"not JSON: key must be a string".into(), &2.into()));
+    assert_eq!(docker.findings("runtime-config"), ["runtime-config-invalid"]);
+}
+
+/// What is not seen of the runtime's configuration decides where its networks are.
+#[test]
+fn a_runtimes_configuration_that_may_not_be_seen_is_unknown_with_what_to_grant() {
+    for (runtime, hidden, path) in [
+        ("containerd", "/etc/containerd", "/etc/containerd/config.toml"),
+        ("containerd", "/etc/containerd/config.toml", "/etc/containerd/config.toml"),
+        ("containerd", "/srv/conf.d", "/srv/conf.d"),
+        ("crio", "/etc/crio", "/etc/crio/crio.conf"),
+        ("crio", "/etc/crio/crio.conf.d", "/etc/crio/crio.conf.d"),
+        ("crio", "/etc/crio/crio.conf.d/10-a.conf", "/etc/crio/crio.conf.d/10-a.conf"),
+        ("cri-dockerd", "/etc/docker/daemon.json", "/etc/docker/daemon.json"),
+    ] {
+        let tree = Tree::new(&format!("hidden-runtime{}", hidden.replace('/', "-")))
+            .write(&format!("/usr/bin/{runtime}"), "")
+            .write("/etc/containerd/config.toml", "version = 2\nimports = [\"/srv/conf.d/*.toml\"]\n")
+            .write("/srv/conf.d/a.toml", "version = 2\n")
+            .write("/etc/crio/crio.conf", "")
+            .write("/etc/crio/crio.conf.d/10-a.conf", "")
+            .write("/etc/docker/daemon.json", "{}");
+        let seen = |mode: u32| {
+            let at = tree.0.join(hidden.trim_start_matches('/'));
+            fs::set_permissions(&at, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            let facts = somebody(&tree, |host, units| runtime::observe(host, None, units)).unasked();
+            fs::set_permissions(&at, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+            let blind: Vec<Blind> =
+                facts.config.into_iter().filter_map(|file| if let FileState::Unreadable(blind) = file.state { Some(blind) } else { None }).collect();
+            blind
+        };
+        assert_eq!(seen(0o755), [], "{hidden} can be seen");
+        let told = seen(0);
+        assert!(told.iter().any(|blind| blind.reason.contains(path) && blind.grant.is_some()), "{hidden}: nothing of {path} in {told:?}");
+    }
 }
 
 fn told(state: &Value) -> String {

@@ -93,9 +93,9 @@ impl Written {
         let mut compared = Vec::new();
         for root in ["run", "var"] {
             for (directory, on_node) in directories(&self.directory(root), &format!("/{root}/log/journal")) {
-                for name in
-                    fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).filter(|name| name.starts_with(names))
-                {
+                let all = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+                // The key of sealed files lies beside them.
+                for name in all.filter(|name| name.starts_with(names) && name != "fss") {
                     let path = directory.join(&name);
                     let Some((form, entries)) = same(&path, |more| self.journalctl(&format!("{on_node}/{name}"), more), own) else { continue };
                     compared.push((name, form, entries));
@@ -173,7 +173,12 @@ fn form_of(header: &Header) -> String {
 /// Writes each variant, then compares all files.
 fn variants(suite: &str, own: bool, all: &[(u8, u8, &str, &str)]) {
     let Some(mut node) = Written::boot(suite) else { return };
-    for (compact, keyed, compress, storage) in all {
+    // 257 of Debian wants libgcrypt for it, which the lab has not.
+    let seals = suite != "trixie";
+    for (at, (compact, keyed, compress, storage)) in all.iter().enumerate() {
+        if at == 1 && seals {
+            node.lab.sh("journalctl -q --setup-keys --force --interval=1s");
+        }
         node.journald(*compact, *keyed, compress, storage);
         node.log(ENTRIES);
     }
@@ -195,6 +200,8 @@ fn variants(suite: &str, own: bool, all: &[(u8, u8, &str, &str)]) {
         *forms.entry(form).or_insert(0) += entries;
     }
     assert!(forms.values().filter(|entries| **entries >= ENTRIES).count() >= all.len(), "{forms:?}");
+    let sealed = forms.iter().filter(|(form, entries)| form.ends_with("sealed") && **entries >= ENTRIES).count();
+    assert_eq!(sealed > 0, seals, "{forms:?}");
     for (what, is) in [("user-1000", "user-1000.journal"), ("an unclean end", ".journal~")] {
         assert!(compared.iter().any(|(name, ..)| name.ends_with(is)), "no file of {what}: {compared:?}");
     }

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nodetriage::config::Config;
 use nodetriage::diagnose::diagnose;
@@ -380,6 +383,207 @@ fn the_installed_package_tells_the_version() {
     assert_eq!(tree.kubelet().version, None, "the package's program is another one");
 }
 
+/// A file as a kubelet's program is to who only looks for words in it; no program.
+fn program(version: &str, gates: &str) -> Vec<u8> {
+    let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+    // Words lie where two pieces meet that are read one after the other, too.
+    bytes.resize((256 << 10) - 8, 0);
+    bytes.extend(format!("{version}\0 v1.9.9 go1.24.1 {gates} unrecognized feature gate: %s").bytes());
+    bytes.resize(1 << 20, 0);
+    bytes.extend(b"KubeletConfiguration v1.2.3\tdep");
+    bytes
+}
+
+#[test]
+fn the_program_itself_tells_its_version_and_its_gates() {
+    let gates = |names: &str| format!("{HEAD}featureGates: {{{names}}}\n");
+    let tree = with_unit(
+        "program",
+        "KUBELET_EXTRA_ARGS=--feature-gates=OldGate=true\n",
+        &[(CONFIG, &gates("SidecarContainers: true, EventedPELG: true, AllBeta: false"))],
+    );
+    fs::create_dir_all(tree.path("/usr/bin")).unwrap();
+    fs::write(tree.path("/usr/bin/kubelet"), program("v1.31.4-eks-a737599", "SidecarContainersEventedPLEGAllBeta")).unwrap();
+    for _ in 0..2 {
+        let kubelet = tree.kubelet();
+        assert_eq!(kubelet.version, Some(Sourced::new("1.31.4".to_owned(), "/usr/bin/kubelet")));
+        let expected = "3:41 featureGates has EventedPELG, which /usr/bin/kubelet does not know: it is misspelt, newer, or gone";
+        assert_eq!(said(&kubelet), [expected]);
+        let odd: Vec<_> = kubelet.odd_flags.iter().map(|odd| (odd.name.as_str(), odd.source.as_str())).collect();
+        assert_eq!(odd, [("feature-gates", "/etc/default/kubelet:1 --feature-gates")], "and the flag's");
+    }
+    // A mend is seen, without the program being another.
+    fs::write(tree.path(CONFIG), gates("EventedPLEG: true")).unwrap();
+    assert_eq!(said(&tree.kubelet()), Vec::<String>::new());
+    // Neither something else of that name, nor one that says two versions, tells anything.
+    for other in [b"#!/bin/sh\nexec kubelet v1.31.4\0 unrecognized feature gate KubeletConfiguration\n".to_vec(), b"\x7fELF v1.31.4\0".to_vec(), Vec::new()] {
+        fs::write(tree.path("/usr/bin/kubelet"), other).unwrap();
+        fs::write(tree.path(CONFIG), gates("EventedPELG: true")).unwrap();
+        let kubelet = tree.kubelet();
+        assert_eq!((kubelet.version.clone(), said(&kubelet)), (None, Vec::new()));
+    }
+    fs::write(tree.path("/usr/bin/kubelet"), program("v1.31.4\0v1.30.1", "")).unwrap();
+    assert_eq!(tree.kubelet().version, None);
+}
+
+#[test]
+fn images_that_are_made_for_one_release_tell_it() {
+    let version = |name: &str, files: &[(&str, &str)]| Tree::new(name, files).kubelet().version.map(|version| (version.value, version.source));
+    let told = |version: &str, source: &str| Some((version.to_owned(), source.to_owned()));
+    assert_eq!(version("kind", &[("/kind/version", "v1.34.0\n")]), told("1.34.0", "/kind/version"));
+    let bottlerocket = "NAME=Bottlerocket\nID=bottlerocket\nVARIANT_ID=aws-k8s-1.31-nvidia\n";
+    assert_eq!(version("bottlerocket", &[("/etc/os-release", bottlerocket)]), told("1.31", "/etc/os-release:3"));
+    assert_eq!(version("no-bottlerocket", &[("/etc/os-release", "ID=debian\nVARIANT_ID=aws-k8s-1.31\n")]), None);
+    let snap = ("/snap/microk8s/current/meta/snap.yaml", "name: microk8s\nversion: v1.31.3\n");
+    assert_eq!(version("microk8s", &[snap, ("/var/snap/microk8s/current/x", "")]), told("1.31.3", "/snap/microk8s/current/meta/snap.yaml:2"));
+    let minikube = "[Service]\nExecStart=/var/lib/minikube/binaries/v1.30.0/kubelet --v=2\n[Install]\nWantedBy=multi-user.target\n";
+    assert_eq!(version("minikube", &[("/etc/systemd/system/kubelet.service", minikube)]), told("1.30.0", "/var/lib/minikube/binaries/v1.30.0/kubelet"));
+}
+
+#[test]
+fn a_kubelet_in_a_shell_has_its_flags_and_where_they_were_written() {
+    let unit = "[Service]\nEnvironmentFile=-/etc/default/kubelet\n\
+                ExecStart=/bin/bash -c 'exec /usr/bin/kubelet --config=/etc/%N.yaml --hostname-override=$(hostname -f) $$EXTRA ${MORE}'\n[Install]\nWantedBy=multi-user.target\n";
+    let tree = Tree::new(
+        "shell",
+        &[
+            ("/usr/lib/systemd/system/kubelet.service", unit),
+            ("/etc/default/kubelet", "EXTRA=\"--node-labels a=b --network-plugin=cni\"\nMORE=--max-pods=50\n"),
+            ("/etc/kubelet.yaml", &format!("{HEAD}maxPods: 40\n")),
+            ("/etc/hostname", "node1\n"),
+        ],
+    );
+    let kubelet = tree.kubelet();
+    assert_eq!(kubelet.config.as_ref().unwrap().path.value, "/etc/kubelet.yaml");
+    assert_eq!(kubelet.config.as_ref().unwrap().state, FileState::Valid);
+    assert_eq!(kubelet.settings["maxPods"].value, "50", "a flag beats the file");
+    assert_eq!(kubelet.flags["node-labels"].value, "a=b");
+    assert_eq!(kubelet.odd_flags.iter().map(|odd| (odd.name.as_str(), &odd.oddity)).collect::<Vec<_>>(), [("network-plugin", &Oddity::Gone { release: 24 })]);
+    assert!(!kubelet.flags.contains_key("hostname-override"), "what only the shell can tell");
+}
+
+/// What is said of a manifest: the kubelet's own words for the same, and ours.
+#[test]
+#[rustfmt::skip] // one table
+fn a_manifest_is_refused_as_the_kubelet_refuses_it() {
+    const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n  - {name: c, image: i}\n";
+    let spec = |more: &str| format!("{POD}{more}\n");
+    let container = |more: &str| format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  containers:\n  - {more}\n");
+    for (_the_kubelets, manifest, expected) in [
+        ("yaml: line 3: did not find expected key", "apiVersion: v1\nkind: Pod\n  metadata: {name: a}\n".to_owned(), "3: not YAML: "),
+        ("found character that cannot start any token", "apiVersion: v1\nkind: Pod\nmetadata:\n\tname: a\n".to_owned(), "4: not YAML: a tab, where only spaces indent"),
+        ("Object 'Kind' is missing in 'null'", String::new(), "the file is empty"),
+        ("Object 'Kind' is missing", "apiVersion: v1\nmetadata: {name: a}\n".to_owned(), "1: kind is not set, where Pod is expected"),
+        ("no kind \"Pod\" is registered for version \"v2\"", POD.replace("v1", "v2"), "1: apiVersion is \"v2\", where v1 is expected"),
+        ("invalid pod: &core.PodList", POD.replace("Pod", "PodList"), "2: kind is \"PodList\", where Pod is expected"),
+        ("json: cannot unmarshal", "- a\n- b\n".to_owned(), "1: a list, where a Pod is expected"),
+        ("invalid pod: name is needed for the pod", POD.replace("name: a", "namespace: a"), "1: metadata.name is not set"),
+        ("metadata.name: Invalid value", POD.replace("name: a", "name: My_Pod"), "3: metadata.name is \"My_Pod\""),
+        ("spec.containers: Required value", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {}\n".to_owned(), "4: spec.containers holds no container"),
+        ("spec.containers[0].image: Required value", container("{name: c}"), "6: the container \"c\" has no image"),
+        ("spec.containers[0].name: Required value", container("{image: i}"), "6: a container has no name"),
+        ("spec.containers[1].name: Duplicate value", container("{name: c, image: i}\n  - {name: c, image: i}"), "7: a container is called \"c\", and so is another one"),
+        ("cannot unmarshal bool into Go struct field EnvVar.spec.containers.env.value of type string", container("{name: c, image: i, env: [{name: A, value: true}]}"), "6: spec.containers[0].env[0].value is true, where a string is expected"),
+        ("cannot unmarshal number into Go struct field Container.spec.containers.command of type string", container("{name: c, image: i, command: [sleep, 60]}"), "6: spec.containers[0].command[1] is 60, where a string is expected"),
+        ("cannot unmarshal string into Go struct field ContainerPort.spec.containers.ports.containerPort of type int32", container("{name: c, image: i, ports: [{containerPort: \"80\"}]}"), "6: spec.containers[0].ports[0].containerPort is \"80\", where a whole number is expected"),
+        ("spec.containers[0].ports[0].containerPort: Invalid value: 80000", container("{name: c, image: i, ports: [{containerPort: 80000}]}"), "6: the container \"c\" has a port whose containerPort is none from 1 to 65535"),
+        ("spec.containers[0].volumeMounts[0].name: Not found", container("{name: c, image: i, volumeMounts: [{name: d, mountPath: /d}]}"), "6: the container \"c\" mounts the volume \"d\", which is not in spec.volumes"),
+        ("spec.volumes[0].hostPath.path: Required value", spec("  volumes: [{name: v, hostPath: {type: File}}]"), "7: the volume \"v\" has a hostPath without a path"),
+        ("spec.volumes[0].hostPath.type: Unsupported value", spec("  volumes: [{name: v, hostPath: {path: /etc, type: Folder}}]"), "7: the hostPath's type of the volume \"v\" is \"Folder\""),
+        ("spec.containers[0].imagePullPolicy: Unsupported value", container("{name: c, image: i, imagePullPolicy: never}"), "6: imagePullPolicy of the container \"c\" is \"never\""),
+        ("spec.restartPolicy: Unsupported value", spec("  restartPolicy: always"), "7: spec.restartPolicy is \"always\", where one of Always, OnFailure, Never is expected"),
+    ] {
+        let tree = Tree::new("manifest", &[(CONFIG, &format!("{HEAD}staticPodPath: /m\n")), ("/m/a.yaml", &manifest)]);
+        let manifests = tree.kubelet().surroundings.manifests;
+        let FileState::Invalid(faults) = &manifests[0].state else { panic!("{manifest} is taken") };
+        let saw: Vec<_> = faults.iter().map(|fault| format!("{}{}", fault.line.map_or_else(String::new, |line| format!("{line}: ")), fault.message)).collect();
+        assert!(saw.len() == 1 && saw[0].starts_with(expected), "{manifest}: {saw:?}, where {expected} is expected");
+        assert!(faults[0].column.is_some() == faults[0].line.is_some(), "{manifest}");
+    }
+}
+
+#[test]
+fn manifests_are_read_as_the_kubelet_reads_them() {
+    const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: c, image: i}]}\n";
+    let account = POD.replace("spec: {", "spec: {serviceAccountName: robot, ");
+    let files = [
+        (CONFIG, &*format!("{HEAD}staticPodPath: /m/\n")),
+        ("/m/.hidden.yaml", "a: ["),
+        ("/m/README", "a: ["),
+        ("/m/a.yaml", POD),
+        ("/m/a.yaml~", POD),
+        ("/m/account.yaml", &account),
+        ("/m/below/a.yaml", "a: ["),
+    ];
+    let tree = Tree::new("manifests", &files);
+    symlink("/gone", tree.path("/m/link.yaml")).unwrap();
+    nix::unistd::mkfifo(&tree.path("/m/fifo.yaml"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    fs::File::create(tree.path("/m/large.yaml")).unwrap().set_len(100 << 20).unwrap();
+    fs::write(tree.path("/m/bytes.yaml"), b"apiVersion: v1\nkind: \xff\n").unwrap();
+    let read = |tree: &Tree| {
+        let manifests = tree.kubelet().surroundings.manifests;
+        let told = |state: &FileState| match state {
+            FileState::Invalid(faults) => format!("{}{}", faults[0].line.map_or_else(String::new, |line| format!("{line}: ")), faults[0].message),
+            state => format!("{state:?}"),
+        };
+        manifests.iter().map(|manifest| (manifest.path.clone(), told(&manifest.state))).collect::<Vec<_>>()
+    };
+    let valid = |path: &str| (path.to_owned(), "Valid".to_owned());
+    let large = format!("is {} bytes long, too long for what it should be", 100 << 20);
+    let expected = [
+        valid("/m/a.yaml"),
+        valid("/m/a.yaml~"),
+        valid("/m/account.yaml"),
+        ("/m/bytes.yaml".to_owned(), "2: not YAML: a byte that is no UTF-8".to_owned()),
+        ("/m/large.yaml".to_owned(), large),
+        ("/m/link.yaml".to_owned(), "a symlink that leads nowhere".to_owned()),
+    ];
+    assert_eq!(read(&tree), expected);
+    // From 1.34 on a service account is refused, unless the gate is off.
+    let packages = |version: &str| fs::write(tree.path("/var/lib/dpkg/status"), format!("Package: kubelet\nVersion: {version}-1.1\n")).unwrap();
+    fs::create_dir_all(tree.path("/var/lib/dpkg")).unwrap();
+    packages("1.33.9");
+    assert_eq!(read(&tree)[2], expected[2]);
+    packages("1.34.1");
+    assert!(read(&tree)[2].1.starts_with("4: it names a service account of the API"), "{:?}", read(&tree)[2]);
+    fs::write(tree.path(CONFIG), format!("{HEAD}staticPodPath: /m/\nfeatureGates: {{PreventStaticPodAPIReferences: false}}\n")).unwrap();
+    assert_eq!(read(&tree)[2], expected[2]);
+    // One file instead of a directory, nothing, and a kubelet that has no static pods.
+    fs::write(tree.path(CONFIG), format!("{HEAD}staticPodPath: /m/a.yaml\n")).unwrap();
+    assert_eq!(read(&tree), [valid("/m/a.yaml")]);
+    fs::write(tree.path(CONFIG), format!("{HEAD}staticPodPath: /none\n")).unwrap();
+    assert_eq!(read(&tree), []);
+    fs::write(tree.path(CONFIG), HEAD).unwrap();
+    assert_eq!(read(&tree), []);
+}
+
+#[test]
+fn what_a_manifest_needs_and_is_not_there_is_told() {
+    let pod = |volume: &str, arguments: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: s}}\nspec:\n  volumes:\n  - {{name: k, hostPath: {volume}}}\n  containers:\n  - name: s\n    image: i\n\
+             \x20   volumeMounts: [{{name: k, mountPath: /k}}]\n    command:\n    - kube-scheduler\n    - {arguments}\n"
+        )
+    };
+    let missing = |name: &str, manifest: &str| {
+        let files =
+            [(CONFIG, &*format!("{HEAD}staticPodPath: /m\n")), ("/m/s.yaml", manifest), ("/etc/kubernetes/here.conf", "x"), ("/etc/kubernetes/empty.conf", "")];
+        let manifests = Tree::new(name, &files).kubelet().surroundings.manifests;
+        assert_eq!(manifests[0].state, FileState::Valid);
+        manifests[0].missing.iter().map(|fault| format!("{}: {}", fault.line.unwrap(), fault.message)).collect::<Vec<_>>()
+    };
+    let directory = "{path: /etc/kubernetes, type: Directory}";
+    assert_eq!(missing("needs-nothing", &pod(directory, "--kubeconfig=/k/here.conf")), Vec::<String>::new());
+    assert_eq!(missing("needs-file", &pod(directory, "--kubeconfig=/k/gone.conf")), ["13: --kubeconfig names /etc/kubernetes/gone.conf, which does not exist"]);
+    assert_eq!(missing("needs-content", &pod(directory, "--kubeconfig=/k/empty.conf")), ["13: --kubeconfig names /etc/kubernetes/empty.conf, which is empty"]);
+    let unmounted = missing("needs-mount", &pod(directory, "--kubeconfig=/etc/kubernetes/here.conf"));
+    assert_eq!(unmounted, ["13: --kubeconfig names /etc/kubernetes/here.conf, which is in no volume that the container mounts"]);
+    let gone = missing("needs-directory", &pod("{path: /srv/keys, type: Directory}", "--v=2"));
+    assert_eq!(gone, ["6: the volume \"k\" needs a Directory at /srv/keys, where there is nothing"]);
+    assert_eq!(missing("makes-directory", &pod("{path: /srv/keys, type: DirectoryOrCreate}", "--v=2")), Vec::<String>::new());
+    assert_eq!(missing("made-at-boot", &pod("{path: /run/keys, type: Directory}", "--v=2")), Vec::<String>::new(), "of a disk nobody knows");
+}
+
 #[test]
 fn bad_files_get_a_bounded_answer() {
     let large = format!("{HEAD}# {}\n", "x".repeat(5 << 20));
@@ -390,7 +594,8 @@ fn bad_files_get_a_bounded_answer() {
         ("word", "hello", "\"hello\", where a KubeletConfiguration is expected"),
         ("no-kind", "apiVersion: kubelet.config.k8s.io/v1beta1\n", "kind is not set"),
         ("nul", "apiVersion: \0\n", "not YAML"),
-        ("tabs", &format!("{HEAD}authentication:\n\tx509: {{}}\n"), "4:"),
+        ("tabs", &format!("{HEAD}authentication:\n\tx509: {{}}\n"), "4:1 not YAML: a tab, where only spaces indent"),
+        ("tab-in-the-middle", &format!("{HEAD}authentication:\n  x509: {{}}\n  \tanonymous: {{}}\n"), "5:3 not YAML: a tab, where only spaces indent"),
         ("bomb", &format!("{HEAD}{bomb}"), "not YAML"),
         ("tower", &"[".repeat(10_000), "not YAML"),
         ("json-comment", "{ // kubelet\n  \"kind\": \"KubeletConfiguration\" }", "1:"),
@@ -408,6 +613,15 @@ fn bad_files_get_a_bounded_answer() {
         let kubelet = configured(name, &content);
         assert_eq!(kubelet.config.as_ref().unwrap().state, FileState::Valid, "{name}");
         assert!(["5", "5.0"].contains(&kubelet.settings["maxPods"].value.as_str()), "{name}: {:?}", kubelet.settings["maxPods"]);
+    }
+    // Nothing takes long, or grows, with what is written again and again.
+    for (name, content) in [
+        ("unknown-fields", (0..18_000).fold(HEAD.to_owned(), |text, index| text + &format!("evictionHord{index}: 1\n"))),
+        ("one-field-again", (0..18_000).fold(HEAD.to_owned(), |text, _| text + "maxPods: 5\n")),
+    ] {
+        let kubelet = configured(name, &content);
+        assert_eq!(kubelet.config.as_ref().unwrap().state, FileState::Valid, "{name}");
+        assert!((1..=100).contains(&kubelet.ignored_fields.len()), "{name}");
     }
     let twice = configured("twice", &format!("{HEAD}maxPods: 5\nmaxPods: 6\n"));
     assert_eq!(twice.settings["maxPods"].value, "6");
@@ -467,6 +681,123 @@ fn a_kubeconfig_is_followed_to_where_it_breaks() {
     assert_eq!(broken("kc-empty", ""), format!("{path} the file is empty"));
     let tree = Tree::new("kc-secret", &[(path, &good)]);
     assert!(!serde_json::to_string(&tree.kubelet()).unwrap().contains("abcdef"), "a token is in the facts");
+}
+
+/// Each file of the kubelet's that cannot be read is told with what to grant, and nothing is said of what may stand in it.
+#[test]
+fn what_cannot_be_read_is_unknown_with_its_grant() {
+    let files = [
+        (CONFIG, &*format!("{HEAD}staticPodPath: /m\nauthentication: {{x509: {{clientCAFile: /ca.crt}}}}\nclusterDNS: [10.96.0.10]\n")),
+        ("/d/1.conf", HEAD),
+        ("/etc/kubernetes/kubelet.conf", &kubeconfig("https://192.0.2.1:6443", "")),
+        ("/m/a.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: c, image: i}]}\n"),
+    ];
+    let tree = with_unit("blind", "KUBELET_EXTRA_ARGS=--config-dir=/d\n", &files);
+    let whole = tree.kubelet();
+    let blind = |what: &str| FileState::Unreadable(Blind::new(format!("{what}: permission denied")).grant("run as root, or grant CAP_DAC_READ_SEARCH"));
+    let hidden: [(&str, fn(&mut Kubelet, FileState)); 6] = [
+        ("config", |kubelet, state| kubelet.config.as_mut().unwrap().state = state),
+        ("config-dir", |kubelet, state| kubelet.config_dir.as_mut().unwrap().state = state),
+        ("drop-in", |kubelet, state| kubelet.drop_ins[0].state = state),
+        ("kubeconfig", |kubelet, state| kubelet.kubeconfig.as_mut().unwrap().file.state = state),
+        ("client CA", |kubelet, state| kubelet.client_ca_file.as_mut().unwrap().state = state),
+        ("manifest", |kubelet, state| kubelet.surroundings.manifests[0].state = state),
+    ];
+    for (what, hide) in hidden {
+        let mut kubelet = whole.clone();
+        kubelet.client_ca_file.as_mut().unwrap().state = FileState::Valid;
+        hide(&mut kubelet, blind(what));
+        let mut facts = Facts::unobserved("2026-12-01T00:00:00Z".parse().unwrap(), observe::node::observe(&tree.host(), None, Some(&kubelet)));
+        facts.kubelet = Observed::Known(kubelet);
+        let report = diagnose(&facts, &Config::default());
+        let told: Vec<_> = report.unknown.iter().filter(|unknown| unknown.reason == format!("{what}: permission denied")).collect();
+        assert_eq!(told.len(), 1, "{what}: {:?}", report.unknown);
+        assert_eq!(told[0].grant.as_deref(), Some("run as root, or grant CAP_DAC_READ_SEARCH"), "{what}");
+        assert_eq!(report.findings, [], "{what}: blindness is no finding");
+    }
+}
+
+/// What kubeadm wrote is judged clean, by the kubelet's rules and by those of static pods.
+#[test]
+fn what_kubeadm_wrote_is_judged_clean() {
+    for name in ["kubeadm-control-plane-healthy", "kubeadm-control-plane-expired"] {
+        let tree = Tree::new(name, &[]);
+        let archive = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/trees/{name}.tar.gz"));
+        assert!(Command::new("tar").arg("xzf").arg(archive).arg("-C").arg(&tree.0).status().unwrap().success());
+        for release in ["1.31.14", "1.34.9", "1.36.2"] {
+            fs::create_dir_all(tree.path("/var/lib/dpkg")).unwrap();
+            fs::write(tree.path("/var/lib/dpkg/status"), format!("Package: kubelet\nVersion: {release}-1.1\n")).unwrap();
+            let kubelet = tree.kubelet();
+            assert_eq!(kubelet.release(), Some(release.split('.').nth(1).unwrap().parse().unwrap()));
+            assert_eq!(said(&kubelet), Vec::<String>::new(), "{name}");
+            assert_eq!((&kubelet.ignored_fields, &kubelet.odd_flags), (&Vec::new(), &Vec::new()), "{name}");
+            assert_eq!(kubelet.kubeconfig.as_ref().unwrap().file.state, FileState::Valid, "{name}");
+            let manifests = &kubelet.surroundings.manifests;
+            let stems: Vec<_> = manifests.iter().map(nodetriage::facts::kubelet::Manifest::stem).collect();
+            // The second tree was recorded without its manifests.
+            let expected = if name.ends_with("healthy") { &["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"][..] } else { &[] };
+            assert_eq!(stems, expected, "{name}");
+            assert!(manifests.iter().all(|manifest| manifest.state == FileState::Valid && manifest.missing.is_empty()), "{name}: {manifests:?}");
+            let codes = tree.findings().into_keys().filter(|code| code.starts_with("kubelet-") || code.starts_with("static-pod-"));
+            let codes: Vec<String> = codes.filter(|code| code != "static-pod-path-missing" || !stems.is_empty()).collect();
+            assert_eq!(codes, Vec::<String>::new(), "{name}");
+        }
+    }
+}
+
+/// The running daemon answers each setting with where it was written.
+#[test]
+fn settings_and_their_sources_are_answered_over_http() {
+    let tree = with_unit(
+        "http",
+        "KUBELET_EXTRA_ARGS='--config-dir=/d --max-pods=50'\n",
+        &[(CONFIG, &format!("{HEAD}maxPods: 40\nclusterDNS: [10.96.0.10]\n")), ("/d/1.conf", &format!("{HEAD}port: 10260\n"))],
+    );
+    let mut child = Command::new(env!("CARGO_BIN_EXE_nodetriage"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "text", "--node-name", "node1", "--root"])
+        .arg(&tree.0)
+        .arg("--state-dir")
+        .arg(tree.path("/state"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (send, lines) = std::sync::mpsc::channel();
+    for pipe in [Box::new(child.stdout.take().unwrap()) as Box<dyn Read + Send>, Box::new(child.stderr.take().unwrap())] {
+        let send = send.clone();
+        std::thread::spawn(move || BufReader::new(pipe).lines().map_while(Result::ok).for_each(|line| drop(send.send(line))));
+    }
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let address = loop {
+        let line = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).expect("it does not say where it listens");
+        if let Some((_, rest)) = line.split_once("listening on http://") {
+            break rest.split('/').next().unwrap().to_owned();
+        }
+    };
+    let known = loop {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(b"GET /api/v1/facts HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        let facts: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+        if facts["kubelet"]["known"].is_object() {
+            break facts["kubelet"]["known"].clone();
+        }
+        assert!(Instant::now() < deadline, "no kubelet in {answer}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for (setting, value, source) in [
+        ("maxPods", "50", "/etc/default/kubelet:1 --max-pods"),
+        ("port", "10260", "/d/1.conf:3"),
+        ("clusterDNS", "10.96.0.10", "/var/lib/kubelet/config.yaml:4"),
+    ] {
+        assert_eq!(known["settings"][setting], serde_json::json!({ "value": value, "source": source }), "{setting}");
+    }
+    assert_eq!(known["healthz_port"], serde_json::json!({ "value": 10_248, "source": "default" }));
+    assert_eq!(known["command_line_source"], "kubelet.service ExecStart");
 }
 
 #[test]

@@ -420,6 +420,45 @@ fn host_local(command: &str, id: &str, config: &str) -> Result<String, String> {
     if output.status.success() { Ok(said) } else { Err(said) }
 }
 
+/// The last address is given out and a pod is refused; one comes back.
+#[test]
+fn exhausted_addresses_are_told_when_a_pod_is_refused_and_no_more_when_one_comes_back() {
+    let Some(lab) = Lab::boot("trixie", "cni-addresses") else { return };
+    let ipam = r#""subnet":"10.9.0.0/29""#;
+    let plugin = |more: &str| format!(r#""type":"bridge","ipam":{{"type":"host-local",{more}{ipam}}}"#);
+    lab.sh("rm /etc/cni/net.d/*; cd /opt/cni/bin; touch bridge host-local loopback; chmod 755 *");
+    let own = format!(r#"{{"cniVersion":"1.0.0","name":"own","plugins":[{{{}}}]}}"#, plugin(""));
+    fs::write(lab.root().join("etc/cni/net.d/10-own.conflist"), own).unwrap();
+    let data = format!(r#""dataDir":"{}","#, lab.root().join("var/lib/cni/networks").display());
+    let asked = format!(r#"{{"cniVersion":"1.0.0","name":"own",{}}}"#, plugin(&data));
+    let daemon = lab.daemon_outside(&[]);
+    let told = |what: &str, expected: &[&str]| wait_for(&daemon, what, |report| ours(roots(report)) == expected);
+    told("addresses are left", &[]);
+    for pod in 0..5 {
+        host_local("ADD", &format!("pod{pod}"), &asked).unwrap();
+    }
+    let refused = host_local("ADD", "pod5", &asked).expect_err("it has no more");
+    assert!(refused.contains("no IP addresses available in range set"), "{refused}");
+    // The kubelet hands it on, in its own name.
+    let line = "E1124 16:00:00.000000 612 pod_workers.go:1324] \"Error syncing pod, skipping\" err=\"failed to CreatePodSandbox: \
+        plugin type=bridge failed (add): failed to allocate for range 0: no IP addresses available in range set: 10.9.0.1-10.9.0.6\"";
+    fs::write(
+        lab.root().join("root/say"),
+        format!(
+            "group=$(systemctl show -P ControlGroup kubelet)/cgroup.procs
+            for at in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do [ ! -e $at$group ] || echo $$ > $at$group; done
+            {{ echo '{line}'; sleep 0.5; }} | systemd-cat
+            journalctl --sync; journalctl -u kubelet | grep -c 'no IP addresses available' || true"
+        ),
+    )
+    .unwrap();
+    // Whose line it is, journald sees only while who wrote it is there.
+    lab.until(|| lab.sh("sh /root/say").trim() != "0", "the kubelet has said it");
+    told("no address is left", &["cni-addresses-exhausted /var/lib/cni/networks/own"]);
+    host_local("DEL", "pod3", &asked).unwrap();
+    told("one came back", &[]);
+}
+
 /// Pods' addresses and a network of the node's own, in the kernel's tables; also for who is not in that network namespace.
 #[test]
 fn pods_addresses_collide_with_a_network_that_the_node_is_in() {
@@ -448,6 +487,86 @@ fn pods_addresses_collide_with_a_network_that_the_node_is_in() {
     assert_eq!(collisions(elsewhere()), expected, "from another network namespace it is the node's that counts");
     in_its_network("ip link del eth7");
     assert_eq!(collisions(lab.run(&json)), [""; 0], "it is gone");
+}
+
+const POD: &str = "5ad1f5a2-1b2c-4d3e-8f90-0123456789ab";
+
+/// kube-proxy as a DaemonSet's pod: its process in a file system of its own, with the volume that the kubelet made. `more` is done
+/// there before it starts.
+fn kube_proxy_in_a_pod(lab: &Lab, arguments: &str, more: &str) {
+    let volume = format!("/var/lib/kubelet/pods/{POD}/volumes/kubernetes.io~configmap/kube-proxy");
+    let task = "/run/containerd/io.containerd.runtime.v2.task/k8s.io/proxy/rootfs";
+    lab.sh(&format!(
+        r"systemctl disable --now kube-proxy; rm /usr/lib/systemd/system/kube-proxy.service; systemctl daemon-reload
+        mkdir -p {volume}/..2026_11_30 {task} /var/log/pods/kube-system_kube-proxy-x7k2p_{POD}/kube-proxy
+        ln -s ..2026_11_30 {volume}/..data
+        mv /var/lib/kube-proxy/config.conf {volume}/..2026_11_30; cp /etc/kubernetes/kubelet.conf {volume}/..2026_11_30/kubeconfig.conf
+        sed -i 's#kubeconfig: .*#kubeconfig: /var/lib/kube-proxy/kubeconfig.conf#' {volume}/..2026_11_30/config.conf
+        for file in config.conf kubeconfig.conf; do ln -s ..data/$file {volume}/$file; done
+        mount -t tmpfs rootfs {task}; mkdir -p {task}/usr {task}/proc {task}/dev {task}/run {task}/old {task}/var/lib/kube-proxy
+        for dir in bin lib lib64; do ln -s usr/$dir {task}/$dir; done
+        cat > /root/container <<'X'
+        mount --bind /usr {task}/usr; mount --bind {volume} {task}/var/lib/kube-proxy; mount --bind /dev {task}/dev; mount -t proc proc {task}/proc
+        cd {task}; {more}
+        pivot_root . old; exec chroot . sh -c 'umount -l /old; exec kube-proxy {arguments}'
+X
+        systemd-run --quiet --unit=proxy --slice=kubepods-besteffort-pod{} unshare --mount --pid --fork --propagation private sh -eu /root/container",
+        POD.replace('-', "_")
+    ));
+    lab.until(|| lab.sh("cat /proc/[0-9]*/comm 2>/dev/null || true").lines().any(|comm| comm == "kube-proxy"), "kube-proxy runs");
+}
+
+/// The facts of kube-proxy and the root causes, as the pod's agent sees it or as root does.
+fn kube_proxy_of(output: &std::process::Output) -> Value {
+    serde_json::from_slice::<Value>(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))["kube_proxy"]["known"]
+        .take()
+}
+
+#[test]
+fn kube_proxy_in_a_container_is_read_where_its_files_lie_on_the_node() {
+    let Some(lab) = Lab::boot("trixie", "cni-proxy") else { return };
+    kube_proxy_in_a_pod(&lab, "--config=/var/lib/kube-proxy/config.conf --hostname-override=node1", ":");
+    let volume = format!("/var/lib/kubelet/pods/{POD}/volumes/kubernetes.io~configmap/kube-proxy");
+    // By the table of mounts: without the right to look into processes.
+    let seen = kube_proxy_of(&lab.run(&["observe"]));
+    assert_eq!(
+        seen["config"],
+        serde_json::json!({ "path": { "value": "/var/lib/kube-proxy/config.conf", "source": seen["config"]["path"]["source"] }, "state": "valid" })
+    );
+    assert!(seen["config"]["path"]["source"].as_str().unwrap().ends_with("/cmdline --config"), "{seen:#}");
+    assert_eq!(seen["config_on_node"], format!("{volume}/config.conf"));
+    assert_eq!((&seen["kubeconfig"]["file"]["state"], &seen["hostname_override"]["value"]), (&"valid".into(), &"node1".into()), "{seen:#}");
+    assert!(seen["kubeconfig"]["server"]["value"].as_str().is_some_and(|server| server.starts_with("https://")), "{seen:#}");
+    let daemon = lab.daemon_outside(&[]);
+    let told = |what: &str, expected: &[&str]| wait_for(&daemon, what, |report| ours(roots(report)) == expected);
+    told("kube-proxy in a container", &[]);
+    // As the kubelet brings a changed ConfigMap to a volume (`pkg/volume/util/atomic_writer.go`).
+    let changed = |to: &str, change: &str| {
+        lab.sh(&format!("cd {volume}; cp -a $(readlink ..data) ..{to}; cd ..{to}; {change}; cd ..; ln -s ..{to} ..data_tmp; mv -T ..data_tmp ..data"));
+    };
+    changed("2026_12_01", "sed -i 's/^mode: .*/mode: iptable/' config.conf");
+    let report = told("a mode that does not exist", &["kube-proxy-config-invalid /var/lib/kube-proxy/config.conf"]);
+    let place = report["findings"][0]["evidence"][0]["source"].as_str().unwrap();
+    assert!(place.starts_with(&format!("{volume}/config.conf:")), "the file's place on the node: {report:#}");
+    changed("2026_12_02", "sed -i 's/^mode: .*/mode: iptables/' config.conf; rm kubeconfig.conf; rm ../kubeconfig.conf");
+    told("its kubeconfig is gone", &["kube-proxy-config-missing /var/lib/kube-proxy/kubeconfig.conf"]);
+}
+
+#[test]
+fn kube_proxys_files_that_only_its_container_has_are_read_through_its_root() {
+    let Some(lab) = Lab::boot("trixie", "cni-proxy-root") else { return };
+    let own =
+        "mkdir own; mount -t tmpfs own own; cp /var/lib/kubelet/pods/*/volumes/*/kube-proxy/config.conf own; sed -i 's/^mode: .*/mode: ipvs/' own/config.conf";
+    kube_proxy_in_a_pod(&lab, "--config=/own/config.conf", own);
+    let seen = kube_proxy_of(&lab.run(&["observe"]));
+    let blind = &seen["config"]["state"]["unreadable"];
+    assert!(blind["reason"].as_str().is_some_and(|reason| reason.contains("mounted nowhere on the node")), "{seen:#}");
+    assert!(blind["grant"].as_str().is_some_and(|grant| grant.contains("CAP_SYS_PTRACE")), "{seen:#}");
+    let seen = kube_proxy_of(&lab.run_as_root(&["observe"]));
+    assert_eq!((&seen["config"]["state"], &seen["mode"]["value"]), (&"valid".into(), &"ipvs".into()), "{seen:#}");
+    let place = seen["config_on_node"].as_str().unwrap();
+    assert!(place.starts_with("/proc/") && place.ends_with("/root/own/config.conf"), "{place}");
+    assert_eq!(seen["kubeconfig"]["file"]["state"], "valid", "{seen:#}");
 }
 
 /// A node whose containerd is the real one, of Debian trixie.
@@ -532,37 +651,50 @@ fn wait_for(daemon: &lab::Daemon, what: &str, expected: impl Fn(&Value) -> bool)
     }
 }
 
-#[test]
-fn a_real_containerd_stopped_paused_and_misconfigured() {
-    let Some(lab) = node() else { return };
+/// A node with a real containerd that is asked, and well.
+fn asked() -> Option<(Lab, lab::Daemon, Value)> {
+    let lab = node()?;
     let daemon = lab.daemon_that_asks_the_runtime();
-    let healthy = |what: &str| wait_for(&daemon, what, |report| ours(roots(report)).is_empty() && report["unknown"] == serde_json::json!([]));
-    let shows = |what: &str, root: &str, consequences: &[&str]| {
-        lab.sh(what);
-        wait_for(&daemon, what, |report| {
-            ours(roots(report)) == [root] && consequences.iter().all(|folded| self::folded(report).iter().any(|code| code == folded))
-        })
-    };
-    healthy("a real containerd");
+    healthy(&daemon, "a real containerd");
     let facts: Value = serde_json::from_str(&daemon.get("/api/v1/facts").expect("facts").1).expect("JSON");
-    let answered = &facts["runtime"]["known"]["reply"]["answered"];
+    let answered = facts["runtime"]["known"]["reply"]["answered"].clone();
+    Some((lab, daemon, answered))
+}
+
+fn healthy(daemon: &lab::Daemon, what: &str) {
+    wait_for(daemon, what, |report| ours(roots(report)).is_empty() && report["unknown"] == serde_json::json!([]));
+}
+
+/// Does it in the node, and waits for the root cause and what it explains.
+fn shows(lab: &Lab, daemon: &lab::Daemon, what: &str, root: &str, consequences: &[&str]) -> Value {
+    lab.sh(what);
+    wait_for(daemon, what, |report| ours(roots(report)) == [root] && consequences.iter().all(|folded| self::folded(report).iter().any(|code| code == folded)))
+}
+
+#[test]
+fn a_real_containerd_stopped_and_paused() {
+    let Some((lab, daemon, answered)) = asked() else { return };
     assert_eq!((&answered["name"], &answered["cgroup_driver"]), (&"containerd".into(), &"systemd".into()), "{answered}");
     assert!(answered["version"].as_str().is_some_and(|version| version.starts_with("1.7")), "{answered}");
     assert_eq!(answered["image_filesystems"], serde_json::json!(["/var/lib/containerd/io.containerd.snapshotter.v1.native"]));
 
-    shows("systemctl stop containerd", "unit-inactive containerd.service", &["runtime-socket-missing /run/containerd/containerd.sock"]);
+    shows(&lab, &daemon, "systemctl stop containerd", "unit-inactive containerd.service", &["runtime-socket-missing /run/containerd/containerd.sock"]);
     lab.sh("systemctl start containerd");
-    healthy("started again");
+    healthy(&daemon, "started again");
 
     let silent = format!("runtime-unresponsive {SOCKET}");
     // No event tells of that: it asks every 10 s.
-    let report = shows("systemctl kill --signal=STOP --kill-whom=main containerd", &silent, &[]);
+    let report = shows(&lab, &daemon, "systemctl kill --signal=STOP --kill-whom=main containerd", &silent, &[]);
     let finding = &report["findings"][0];
     let pid = lab.sh("systemctl show -P MainPID containerd");
     assert_eq!(finding["remedy"], serde_json::json!([format!("kill -CONT {}", pid.trim())]), "{finding:#}");
     lab.sh(finding["remedy"][0].as_str().expect("a command"));
-    healthy("it runs again");
+    healthy(&daemon, "it runs again");
+}
 
+#[test]
+fn a_real_containerd_without_its_image_and_its_network_and_misconfigured() {
+    let Some((lab, daemon, answered)) = asked() else { return };
     // A pod is asked for, whose sandbox image cannot be pulled here; then it is there.
     let image = answered["sandbox_image"].clone();
     assert_eq!(image["present"], false, "{answered}");
@@ -570,19 +702,21 @@ fn a_real_containerd_stopped_paused_and_misconfigured() {
     run_pod_sandbox(&lab);
     wait_for(&daemon, "no sandbox image", |report| ours(roots(report)) == [format!("sandbox-image-missing {name}")]);
     lab.sh(&format!("{IMPORT} {name}"));
-    healthy("the sandbox image was imported");
+    healthy(&daemon, "the sandbox image was imported");
     let facts: Value = serde_json::from_str(&daemon.get("/api/v1/facts").expect("facts").1).expect("JSON");
     assert_eq!(facts["runtime"]["known"]["reply"]["answered"]["sandbox_image"], serde_json::json!({ "name": name, "present": true }));
 
-    shows("mv /etc/cni/net.d/10-lab.conflist /root", "cni-config-missing /etc/cni/net.d", &["runtime-unresponsive NetworkReady"]);
+    shows(&lab, &daemon, "mv /etc/cni/net.d/10-lab.conflist /root", "cni-config-missing /etc/cni/net.d", &["runtime-unresponsive NetworkReady"]);
     // A file that is moved into the directory is one that containerd 1.7 does not see: it waits for one that is written.
     lab.sh("mv /root/10-lab.conflist /etc/cni/net.d");
     let report = wait_for(&daemon, "its network's file is back", |report| ours(roots(report)) == ["runtime-unresponsive NetworkReady"]);
     lab.sh(report["findings"][0]["remedy"][0].as_str().expect("a command"));
-    healthy("it was told to look again");
+    healthy(&daemon, "it was told to look again");
 
     let config = "/etc/containerd/config.toml";
     shows(
+        &lab,
+        &daemon,
         &format!(
             "cp {config} /root && echo 'disabled_plugins = [\"io.containerd.grpc.v1.cri\"]' | cat - /root/config.toml > {config} && systemctl restart containerd"
         ),
@@ -591,9 +725,11 @@ fn a_real_containerd_stopped_paused_and_misconfigured() {
     );
     let report = daemon.report();
     lab.sh(report["findings"][0]["remedy"][0].as_str().expect("a command"));
-    healthy("its CRI is back");
+    healthy(&daemon, "its CRI is back");
 
     shows(
+        &lab,
+        &daemon,
         &format!("echo '[plugins' >> {config}; systemctl restart containerd || true"),
         &format!("runtime-config-invalid {config}"),
         &["runtime-socket-missing /run/containerd/containerd.sock"],

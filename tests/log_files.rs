@@ -181,6 +181,44 @@ fn a_real_kill_of_the_kernel_is_told_from_a_real_journal() {
     assert!(lab.sh("journalctl -q -k -o cat -n 200").contains("Killed process"));
 }
 
+#[test]
+fn what_the_kernel_left_of_a_crash_is_told_until_it_is_put_away() {
+    let root = empty_root("crash");
+    fs::write(root.join("var/log/syslog"), "").unwrap();
+    for directory in ["sys/fs/pstore", "var/crash/202612010312", "var/crash/empty"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    // Of no crash: what kdump-tools keeps there.
+    fs::write(root.join("var/crash/kdump_lock"), "").unwrap();
+    fs::write(root.join("var/crash/kexec_cmd"), "/sbin/kexec -p").unwrap();
+    let node = watch(&root);
+    let told = |expected: &[(&str, Option<&str>)]| {
+        let start = Instant::now();
+        let crashes = || node.board.read(|facts| facts.journal.known().map(|journal| journal.past.crashes.clone()).unwrap_or_default());
+        loop {
+            let now = crashes();
+            if node.board.read(|facts| facts.journal.known().is_some())
+                && now.iter().map(|crash| (crash.path.as_str(), crash.line.as_deref())).collect::<Vec<_>>() == expected
+            {
+                return;
+            }
+            assert!(start.elapsed() < DEADLINE, "{now:?}, not {expected:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    told(&[]);
+    let record = root.join("sys/fs/pstore/dmesg-efi-176456400001001");
+    fs::write(&record, "Panic#1 Part1\n<4>[  121.5] Call Trace:\n<0>[  121.6] Kernel panic - not syncing: Fatal exception\n<4>[  121.7] ---[ end ]---\n")
+        .unwrap();
+    told(&[("/sys/fs/pstore/dmesg-efi-176456400001001", Some("Kernel panic - not syncing: Fatal exception"))]);
+    fs::remove_file(record).unwrap();
+    fs::write(root.join("var/crash/202612010312/dump.202612010312"), [0, 159, 146, 150]).unwrap();
+    told(&[("/var/crash/202612010312/dump.202612010312", None)]);
+    fs::rename(root.join("var/crash/202612010312"), root.join("put-away")).unwrap();
+    told(&[]);
+    fs::remove_dir_all(&root).unwrap();
+}
+
 fn cri(tag: &str, message: &str) -> String {
     format!("2026-12-01T03:12:44.123456789Z stderr {tag} {message}")
 }
@@ -254,6 +292,7 @@ fn logs_that_the_kubelet_keeps_elsewhere_are_found_by_its_links() {
     fs::create_dir_all(root.join("data/pods/kube-system_etcd-node1_01/etcd")).unwrap();
     fs::write(root.join("data/other.log"), format!("{}\n", cri("F", "slow fdatasync")).repeat(20)).unwrap();
     std::os::unix::fs::symlink("/data/other.log", other).unwrap();
+    std::os::unix::fs::symlink("/data/other.log", root.join("var/log/containers/etcd-node1_kube-system_etcd-backup-9f00.log")).unwrap();
     let node = watch(&root);
     for run in 0..2 {
         let (log, link) = of(run);

@@ -15,7 +15,7 @@ pub static CHECK: Check = Check {
     explained_by: &[],
     signals: &[Signal {
         from: LogSource::Unit("kubelet.service"),
-        pattern: "Failed while requesting a signed certificate from the control plane|still unable to rotate certs|[Cc]ertificate request was not signed",
+        pattern: "Failed while requesting a signed certificate from the (control plane|master)|still unable to rotate certs|[Cc]ertificate request was not signed",
     }],
     article: include_str!("certificate_rotation_overdue.md"),
     examine,

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::kubelet::release;
 use super::{log, runtime, unit};
 use crate::config::Config;
 use crate::facts::kubelet::FileState;
@@ -31,7 +32,8 @@ fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
     let (Some((ours, ours_source)), theirs) = drivers else { return Ok(Vec::new()) };
     // Of files that cannot be read whole nobody knows what they set.
     let known = runtime.answer().is_some() || runtime.config.iter().all(|file| file.state == FileState::Valid);
-    if ours == theirs.value || runtime.tells_cgroup_driver() || !known {
+    let tells = runtime.tells_cgroup_driver();
+    if ours == theirs.value || (tells && asks(facts, kubelet)) || !known {
         return Ok(Vec::new());
     }
     let (name, unit) = (runtime.kind.name(), unit::runtime(facts, config));
@@ -43,14 +45,31 @@ fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
     let mut finding = Finding::new(Component::Runtime, unit.clone(), summary)
         .evidence(ours_source, format!("cgroupDriver: {}", ours.name()))
         .evidence(theirs.source.clone(), format!("{name}'s driver is {}", theirs.value.name()));
-    if let Some(answer) = runtime.answer() {
-        finding = finding.evidence(name, format!("version {} does not tell the kubelet its driver (RuntimeConfig)", answer.version));
+    match (runtime.answer(), release(facts)) {
+        (Some(answer), _) if !tells => {
+            finding = finding.evidence(name, format!("version {} does not tell the kubelet its driver (RuntimeConfig)", answer.version));
+        }
+        (_, Some(release)) if tells => {
+            finding = finding.evidence("kubelet", format!("of Kubernetes 1.{release} does not ask for it (feature gate {GATE})"));
+        }
+        _ => {}
     }
     let failing = log::seen(facts, CHECK.code).ok().flatten().filter(|seen| log::age(facts, seen.last) <= REPEATS_SECONDS);
     if let Some(line) = failing.and_then(|seen| seen.samples.last()) {
         finding = log::evidence(finding, line);
     }
     Ok(vec![remedies(runtime, kubelet, &theirs, &unit, finding)])
+}
+
+/// The kubelet goes by the driver of a runtime that tells it (`pkg/features/kube_features.go`: alpha in 1.28, on from 1.31).
+const GATE: &str = "KubeletCgroupDriverFromCRI";
+
+/// Where its release is not known, it is taken for one that does.
+fn asks(facts: &Facts, kubelet: &Kubelet) -> bool {
+    match kubelet.setting(&format!("featureGates.{GATE}")) {
+        Some(set) => set.value == "true",
+        None => release(facts).is_none_or(|release| release >= 31),
+    }
 }
 
 fn kubelets(kubelet: &Kubelet) -> Option<(CgroupDriver, String)> {

@@ -8,10 +8,10 @@ use crate::finding::Finding;
 /// Lines of a directory that are shown.
 const SHOWN: usize = 12;
 
-/// The facts, where there is anything to judge: `None` on a machine that is no node.
+/// The facts, where there is anything to judge: `None` on a machine that is no node, or whose runtime uses no CNI.
 pub(super) fn judged(facts: &Facts) -> Result<Option<&Cni>, Blind> {
     let cni = facts.cni.ok()?;
-    Ok(facts.is_kubernetes_node().then_some(cni))
+    Ok(Some(cni).filter(|cni| cni.unused.is_none() && facts.is_kubernetes_node()))
 }
 
 /// Every file in the runtime's order, with what the runtime makes of it.

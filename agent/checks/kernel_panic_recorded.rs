@@ -42,5 +42,8 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
             finding.since(Some(line.time)).evidence("kernel", line.message.clone()).remedy(format!("journalctl -k -b {} --no-pager | tail -60", boot.boot_id)),
         );
     }
-    Ok(found)
+    match past.unseen.first() {
+        Some(blind) if found.is_empty() => Err(blind.clone()),
+        _ => Ok(found),
+    }
 }

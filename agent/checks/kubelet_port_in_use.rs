@@ -14,7 +14,14 @@ pub static CHECK: Check = Check {
     domain: Domain::Health,
     settle: Duration::ZERO,
     explained_by: &[],
-    signals: &[Signal { from: LogSource::Unit("kubelet.service"), pattern: "Failed to (listen and serve|start healthz server).*address already in use" }],
+    signals: &[
+        Signal { from: LogSource::Unit("kubelet.service"), pattern: "Failed to (listen and serve|start healthz server).*address already in use" },
+        // 1.20.
+        Signal {
+            from: LogSource::Unit("kubelet.service"),
+            pattern: r"^[EF]\d{4} .*server\.go:\d+\] (Starting healthz server failed: )?listen tcp .*address already in use",
+        },
+    ],
     article: include_str!("kubelet_port_in_use.md"),
     examine,
 };

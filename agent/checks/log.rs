@@ -38,11 +38,18 @@ pub(super) fn image(message: &str) -> Option<String> {
     let record = Record::parse(message);
     let whole = record.to_string();
     let named = || {
-        let before = ["failed to get sandbox image \"", "PullImage \"", "Back-off pulling image \"", "ailed to pull image \""];
+        let before = [
+            "failed to get sandbox image \"",
+            "PullImage \"",
+            "Back-off pulling image \"",
+            "ailed to pull image \"",
+            "failed pulling image \"",
+            "nitializing source docker://",
+        ];
         before.iter().find_map(|before| whole.split_once(before)).map(|(_, rest)| rest)
     };
     let image = record.value("image").or_else(named)?;
-    let image = image.split(['"', ' ']).next().filter(|image| !image.is_empty())?;
+    let image = image.split(['"', ' ']).next().map(|image| image.trim_end_matches(':')).filter(|image| !image.is_empty())?;
     Some(image.to_owned())
 }
 
@@ -70,4 +77,30 @@ pub(super) fn pull_failure(message: &str) -> &'static str {
     .into_iter()
     .find(|(told, _)| message.contains(told))
     .map_or("", |(_, reason)| reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_runtimes_words_name_the_image() {
+        let line = |said: &str| format!("E1201 03:12:30.976970     621 log.go:32] \"RunPodSandbox from runtime service failed\" err={said:?}");
+        for (said, named) in [
+            ("rpc error: failed to get sandbox image \"registry.k8s.io/pause:3.10\": failed to pull image", "registry.k8s.io/pause:3.10"),
+            (
+                "creating pod sandbox with name \"k8s_web-0_shop_1_0\": initializing source docker://registry.k8s.io/pause:3.10: pinging",
+                "registry.k8s.io/pause:3.10",
+            ),
+            ("error creating pod sandbox with name \"k8s_x\": Error initializing source docker://reg:5000/pause:3.1: error pinging", "reg:5000/pause:3.1"),
+            ("rpc error: code = Unknown desc = failed pulling image \"k8s.gcr.io/pause:3.2\": Error response from daemon", "k8s.gcr.io/pause:3.2"),
+            ("failed to \"StartContainer\" for \"x\" with ImagePullBackOff: \"Back-off pulling image \\\"nginx:y\\\"\"", "nginx:y"),
+        ] {
+            assert_eq!(image(&line(said)).as_deref(), Some(named), "{said}");
+        }
+        let old = "E0614 07:00:01.123456    1234 remote_image.go:113] PullImage \"nginx:x\" from image service failed: rpc error: code = NotFound";
+        assert_eq!(image(old).as_deref(), Some("nginx:x"));
+        assert_eq!(image(&format!("{} image=\"nginx:z\"", line("not found"))).as_deref(), Some("nginx:z"));
+        assert_eq!(image(&line("no such host")), None);
+    }
 }

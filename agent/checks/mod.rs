@@ -120,6 +120,7 @@ pub mod memory_pressure_soft;
 pub mod memory_stalled;
 pub mod netdevice_unregister_stuck;
 pub mod nic_flapping;
+pub mod node_ip_missing;
 pub mod node_lease_stale;
 pub mod node_name_mismatch;
 pub mod node_not_joined;
@@ -200,6 +201,7 @@ pub const ALL: &[&Check] = &[
     &cgroup_driver_mismatch::CHECK,
     &cgroup_v1_refused::CHECK,
     &node_name_mismatch::CHECK,
+    &node_ip_missing::CHECK,
     &static_pod_path_missing::CHECK,
     &static_pod_manifest_invalid::CHECK,
     &static_pod_duplicated::CHECK,

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::{runtime, unit};
 use crate::config::Config;
-use crate::facts::runtime::Reply;
+use crate::facts::runtime::{DAEMON_JSON, Reply};
 use crate::facts::shell::quote;
 use crate::facts::{Blind, Domain, Facts};
 use crate::finding::{Check, Component, Finding, Severity};
@@ -25,6 +25,7 @@ fn examine(facts: &Facts, config: &Config) -> Result<Vec<Finding>, Blind> {
     let effect = if matches!(runtime.reply, Reply::Answered(_)) { "will not start again with it" } else { "does not start with it" };
     let invalid = runtime.config.iter().filter(|file| !file.faults().is_empty()).map(|file| {
         let path = file.path.value.as_str();
+        let (name, unit) = if path == DAEMON_JSON { ("dockerd", "docker.service") } else { (name, unit.as_str()) };
         let mut finding = Finding::new(Component::Runtime, path, format!("{path} is invalid: {name} {effect}"));
         for fault in file.faults() {
             finding = finding.evidence(fault.place(path), fault.message.clone());

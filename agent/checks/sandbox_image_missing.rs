@@ -14,6 +14,9 @@ pub static CHECK: Check = Check {
     explained_by: &[&super::unit_missing::CHECK, &super::unit_inactive::CHECK, &super::disk_pressure::CHECK, &super::inode_pressure::CHECK],
     signals: &[
         Signal { from: LogSource::Unit("kubelet.service"), pattern: r"failed to get sandbox image" },
+        // CRI-O (`server/sandbox_run_linux.go`), and dockershim and cri-dockerd (`ensureSandboxImageExists`).
+        Signal { from: LogSource::Unit("kubelet.service"), pattern: r"creating pod sandbox with name .*nitializing source docker://" },
+        Signal { from: LogSource::Unit("kubelet.service"), pattern: r"(RunPodSandbox|[Ss]andbox for pod).*failed pulling image" },
         Signal { from: LogSource::Unit("containerd.service"), pattern: r"failed to get sandbox image" },
     ],
     article: include_str!("sandbox_image_missing.md"),

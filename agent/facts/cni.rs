@@ -22,6 +22,9 @@ pub struct Cni {
     /// The runtime runs the plugin `loopback` for every pod, beside the network's own.
     #[serde(default)]
     pub needs_loopback: bool,
+    /// cri-dockerd's `--network-plugin`, where that is not `cni`: then nobody reads the directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unused: Option<Sourced<String>>,
     /// False when the directory does not exist.
     pub conf_dir_exists: bool,
     /// What lies in the directory but directories, in the runtime's order (bytes of the name).

@@ -50,6 +50,9 @@ pub struct Past {
     /// What the kernel left of its crashes, newest last.
     #[serde(default)]
     pub crashes: Vec<Crash>,
+    /// Why records of crashes could not be looked at, where there are any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<Blind>,
 }
 
 /// How the boot before this one ended.

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -141,6 +142,9 @@ pub struct Surroundings {
     /// The node names under which static pods of this node have run, by their log directories.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mirror_names: Vec<Sourced<String>>,
+    /// The addresses of the node's interfaces, where `--node-ip` is to be held against them; absent where no kernel runs to be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<Vec<IpAddr>>,
     /// What lies at `volumePluginDir`, if it is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume_plugins: Option<FileState>,

@@ -94,7 +94,7 @@ impl Facts {
         let mut domain = |domain, found: Vec<&Blind>| spots.extend(found.into_iter().map(|blind| (domain, blind.clone())));
         domain(Domain::Node, self.node.unseen.iter().collect());
         domain(Domain::Units, self.units.blind_or(Units::blind_spots));
-        domain(Domain::Journal, self.journal.blind_or(|journal| journal.unseen.iter().collect()));
+        domain(Domain::Journal, self.journal.blind_or(|journal| journal.unseen.iter().chain(&journal.past.unseen).collect()));
         domain(Domain::Kubelet, self.kubelet.blind_or(Kubelet::blind_spots));
         domain(Domain::Certificates, self.certificates.blind_or(Certificates::blind_spots));
         domain(Domain::Cni, self.cni.blind_or(Cni::blind_spots));

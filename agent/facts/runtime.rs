@@ -116,6 +116,9 @@ pub struct Answer {
     pub cni: Option<LoadedCni>,
 }
 
+/// dockerd's configuration, beside which cri-dockerd has none.
+pub const DAEMON_JSON: &str = "/etc/docker/daemon.json";
+
 /// A condition of the CRI's `RuntimeStatus`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {

@@ -51,7 +51,8 @@ const PROVIDERS: [Provider; 11] = [
 /// # Errors
 /// Blind if the directory is there and cannot be listed.
 pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) -> Result<Cni, Blind> {
-    let Runtime { kind, conf_dir, bin_dirs, max_conf_num, default_network, needs_loopback, generation, .. } = runtime::observe(host, kubelet, units);
+    let Runtime { kind, conf_dir, bin_dirs, max_conf_num, default_network, needs_loopback, instead_of_cni, generation, .. } =
+        runtime::observe(host, kubelet, units);
     let listed = host.list(&conf_dir.value)?;
     let conf_dir_exists = listed.is_some();
     let mut files = Vec::new();
@@ -89,6 +90,7 @@ pub fn observe(host: &Host, kubelet: Option<&Kubelet>, units: &Observed<Units>) 
         max_conf_num,
         default_network,
         needs_loopback,
+        unused: instead_of_cni,
         conf_dir_exists,
         files,
         binaries,

@@ -92,6 +92,17 @@ impl Host {
         of(a) == of(b)
     }
 
+    /// The file system as the process `pid` of the node has it, which may be a container's.
+    ///
+    /// # Errors
+    /// Blind: it has ended, or may not be looked into, which takes CAP_SYS_PTRACE (proc_pid_root(5)).
+    pub fn of_process(&self, pid: u32) -> Result<Self, Blind> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let open = self.open_at(&format!("/proc/{pid}"), flags).and_then(|process| openat(process, "root", flags, Mode::empty()));
+        let told = |errno: Errno| Blind::new(format!("/proc/{pid}/root: {}", errno.desc())).grant("run as root, or grant CAP_SYS_PTRACE");
+        Ok(Self { root: Arc::new(open.map_err(told)?), path: self.path.join(format!("proc/{pid}/root")), live: false, image: None })
+    }
+
     /// The part of `path` that would have to be mounted to see it, where the last ancestor that is there belongs to our image.
     fn unmounted(&self, path: &str) -> Option<String> {
         let image = self.image?;

@@ -6,11 +6,13 @@ mod watch;
 use serde_json::Value as Json;
 
 use super::cri;
-use super::host::Host;
+use super::host::{Host, ReadError};
+use super::kubeconfig;
+use super::kubelet::command_line::exec_start;
 use crate::config::Config;
 use crate::facts::cni::Runtime as Kind;
-use crate::facts::kubelet::File;
-use crate::facts::runtime::{self, CgroupDriver, Process, Reply};
+use crate::facts::kubelet::{Fault, File, FileState};
+use crate::facts::runtime::{self, CgroupDriver, DAEMON_JSON, Process, Reply};
 use crate::facts::{Kubelet, Observed, Sourced, Units};
 use settings::{LIMIT, MOST, Settings, trim};
 pub use watch::watch;
@@ -77,6 +79,8 @@ pub struct Runtime {
     pub max_conf_num: Sourced<u64>,
     pub default_network: Option<Sourced<String>>,
     pub needs_loopback: bool,
+    /// What gives pods their network where that is not CNI.
+    pub instead_of_cni: Option<Sourced<String>>,
     /// Where images are unpacked; the first of these that exists.
     pub image_dirs: Vec<Sourced<String>>,
     /// Where containers' writable layers are, if that is not where the images are.
@@ -166,7 +170,7 @@ fn kind(host: &Host, endpoint: Option<&str>) -> Kind {
 /// containerd's `cmd/containerd/server/config/config.go` and `internal/cri/config/config_unix.go`.
 fn containerd(host: &Host, units: &Observed<Units>, endpoint: &str) -> Runtime {
     let embedded = EMBEDDED.iter().find(|known| endpoint.contains(known.endpoint) && host.exists(known.mark).unwrap_or(false));
-    let flag = |name: &[&str]| exec_flag(units, "containerd.service", name).filter(|_| embedded.is_none());
+    let flag = |name: &[&str]| exec_flag(host, units, "containerd.service", name).filter(|_| embedded.is_none());
     let path =
         flag(&["--config", "-c"]).unwrap_or_else(|| Sourced::default_value(embedded.map_or("/etc/containerd/config.toml", |known| known.config).to_owned()));
     let data = flag(&["--root"]).map_or_else(|| embedded.map_or("/var/lib/containerd", |known| known.root).to_owned(), |root| root.value);
@@ -198,6 +202,7 @@ fn containerd(host: &Host, units: &Observed<Units>, endpoint: &str) -> Runtime {
         bin_dirs: bin_dirs.unwrap_or_else(|| vec![Sourced::default_value(bin_dir.to_owned())]),
         max_conf_num: settings.number(&key("max_conf_num")).unwrap_or_else(|| Sourced::default_value(1)),
         default_network: None,
+        instead_of_cni: None,
         needs_loopback: !settings.is_true(&key("use_internal_loopback")),
         image_dirs,
         container_dir: None,
@@ -229,23 +234,33 @@ fn containerd_cgroup_driver(settings: &Settings, cri: &str) -> Sourced<CgroupDri
 
 /// CRI-O's `pkg/config/config.go`: the file, then every drop-in in the order of its name.
 fn crio(host: &Host, units: &Observed<Units>) -> Runtime {
-    let file = exec_flag(units, "crio.service", &["--config", "-c"]).unwrap_or_else(|| Sourced::default_value("/etc/crio/crio.conf".to_owned()));
-    let drop_ins = exec_flag(units, "crio.service", &["--config-dir", "-d"]).map_or_else(|| "/etc/crio/crio.conf.d".to_owned(), |dir| dir.value);
+    let file = exec_flag(host, units, "crio.service", &["--config", "-c"]).unwrap_or_else(|| Sourced::default_value("/etc/crio/crio.conf".to_owned()));
+    let drop_ins = exec_flag(host, units, "crio.service", &["--config-dir", "-d"]).map_or_else(|| "/etc/crio/crio.conf.d".to_owned(), |dir| dir.value);
     let mut settings = Settings::default();
     settings.read(host, file);
-    for name in host.list(&drop_ins).ok().flatten().unwrap_or_default().into_iter().take(MOST) {
-        settings.read(host, Sourced::new(format!("{drop_ins}/{name}"), drop_ins.clone()));
+    match host.list(&drop_ins) {
+        Ok(names) => {
+            for name in names.unwrap_or_default().into_iter().take(MOST) {
+                settings.read(host, Sourced::new(format!("{drop_ins}/{name}"), drop_ins.clone()));
+            }
+        }
+        Err(blind) => settings.hidden(&drop_ins, "crio.service", blind),
     }
     let mut storage = Settings::default();
     storage.read(host, Sourced::default_value("/etc/containers/storage.conf".to_owned()));
+    // Flags override the files (`internal/criocli/criocli.go` `mergeConfig`).
+    let set = |flags: &[&str], path: &[&str]| exec_flag(host, units, "crio.service", flags).or_else(|| settings.text(path));
     let mut bin_dirs = settings.list(&["crio", "network", "plugin_dirs"]).unwrap_or_default();
     bin_dirs.extend(settings.text(&["crio", "network", "plugin_dir"]));
+    if let Some(flag) = exec_flag(host, units, "crio.service", &["--cni-plugin-dir"]) {
+        bin_dirs = split(&flag);
+    }
     if bin_dirs.is_empty() {
         bin_dirs.push(Sourced::default_value("/opt/cni/bin".to_owned()));
     }
-    let root = settings.text(&["crio", "root"]).or_else(|| storage.text(&["storage", "graphroot"]));
+    let root = set(&["--root", "-r"], &["crio", "root"]).or_else(|| storage.text(&["storage", "graphroot"]));
     let root = root.unwrap_or_else(|| Sourced::default_value("/var/lib/containers/storage".to_owned()));
-    let socket = settings.text(&["crio", "api", "listen"]);
+    let socket = set(&["--listen"], &["crio", "api", "listen"]);
     let image_store = settings.text(&["crio", "imagestore"]).or_else(|| storage.text(&["storage", "imagestore"]));
     let (image_dirs, container_dir) = match image_store {
         Some(images) => (vec![images], Some(root)),
@@ -253,53 +268,78 @@ fn crio(host: &Host, units: &Observed<Units>) -> Runtime {
     };
     Runtime {
         kind: Kind::CriO,
-        conf_dir: settings.text(&["crio", "network", "network_dir"]).unwrap_or_else(|| Sourced::default_value("/etc/cni/net.d".to_owned())),
+        conf_dir: set(&["--cni-config-dir"], &["crio", "network", "network_dir"]).unwrap_or_else(|| Sourced::default_value("/etc/cni/net.d".to_owned())),
         bin_dirs,
         max_conf_num: Sourced::default_value(0),
-        default_network: settings.text(&["crio", "network", "cni_default_network"]),
+        default_network: set(&["--cni-default-network"], &["crio", "network", "cni_default_network"]).filter(|name| !name.value.is_empty()),
+        instead_of_cni: None,
         needs_loopback: false,
         image_dirs,
         container_dir,
         endpoint: Sourced::default_value(format!("unix://{}", socket.map_or_else(|| "/var/run/crio/crio.sock".to_owned(), |socket| socket.value))),
         cri_disabled: None,
-        cgroup_driver: crio_cgroup_driver(&settings),
-        sandbox_image: settings.text(&["crio", "image", "pause_image"]),
+        cgroup_driver: crio_cgroup_driver(set(&["--cgroup-manager"], &["crio", "runtime", "cgroup_manager"])),
+        sandbox_image: set(&["--pause-image"], &["crio", "image", "pause_image"]),
         generation: None,
         config: settings.files,
     }
 }
 
 /// `cgroup_manager`; systemd is CRI-O's default since 1.18.
-fn crio_cgroup_driver(settings: &Settings) -> Sourced<CgroupDriver> {
-    settings.text(&["crio", "runtime", "cgroup_manager"]).map_or(Sourced::default_value(CgroupDriver::Systemd), |manager| {
+fn crio_cgroup_driver(set: Option<Sourced<String>>) -> Sourced<CgroupDriver> {
+    set.map_or(Sourced::default_value(CgroupDriver::Systemd), |manager| {
         Sourced::new(if manager.value == "cgroupfs" { CgroupDriver::Cgroupfs } else { CgroupDriver::Systemd }, manager.source)
     })
 }
 
+/// Several paths with commas between them.
+fn split(paths: &Sourced<String>) -> Vec<Sourced<String>> {
+    paths.value.split(',').map(|path| Sourced::new(trim(path), paths.source.clone())).collect()
+}
+
 /// cri-dockerd's flags (`config/options.go`) and Docker's daemon.json.
 fn cri_dockerd(host: &Host, units: &Observed<Units>) -> Runtime {
-    let flag = |name: &str, default: &str| exec_flag(units, "cri-docker.service", &[name]).unwrap_or_else(|| Sourced::default_value(default.to_owned()));
-    let daemon = "/etc/docker/daemon.json";
-    let text = host.read_text(daemon, LIMIT).unwrap_or_default();
-    let json = serde_json::from_str::<Json>(&text).unwrap_or_default();
+    let flag = |name: &str, default: &str| exec_flag(host, units, "cri-docker.service", &[name]).unwrap_or_else(|| Sourced::default_value(default.to_owned()));
+    let daemon = DAEMON_JSON;
+    let (json, state) = daemon_json(host);
     let root = json.get("data-root").and_then(Json::as_str).map(str::to_owned);
     let root = root.map_or_else(|| Sourced::default_value("/var/lib/docker".to_owned()), |root| Sourced::new(root, daemon));
     let bin_dirs = flag("--cni-bin-dir", "/opt/cni/bin");
     Runtime {
         kind: Kind::CriDockerd,
-        config: Vec::new(),
+        config: state.map(|state| File { path: Sourced::default_value(daemon.to_owned()), state }).into_iter().collect(),
         conf_dir: flag("--cni-conf-dir", "/etc/cni/net.d"),
-        bin_dirs: bin_dirs.value.split(',').map(|dir| Sourced::new(trim(dir), bin_dirs.source.clone())).collect(),
+        bin_dirs: split(&bin_dirs),
         max_conf_num: Sourced::default_value(0),
         default_network: None,
+        // Of old its package's unit set it to nothing, which is Docker's own bridge.
+        instead_of_cni: exec_flag(host, units, "cri-docker.service", &["--network-plugin"]).filter(|plugin| plugin.value != "cni"),
         needs_loopback: true,
         image_dirs: vec![root],
         container_dir: None,
         endpoint: Sourced::default_value("unix:///run/cri-dockerd.sock".to_owned()),
         cri_disabled: None,
         cgroup_driver: docker_cgroup_driver(host, &json, daemon),
-        sandbox_image: exec_flag(units, "cri-docker.service", &["--pod-infra-container-image"]),
+        sandbox_image: exec_flag(host, units, "cri-docker.service", &["--pod-infra-container-image"]),
         generation: None,
+    }
+}
+
+/// dockerd's configuration; no state where there is none.
+fn daemon_json(host: &Host) -> (Json, Option<FileState>) {
+    let bytes = match host.read(DAEMON_JSON, LIMIT) {
+        Ok(bytes) => bytes,
+        Err(ReadError::Missing) => return (Json::Null, None),
+        Err(error) => return (Json::Null, Some(kubeconfig::state_of(error))),
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(json) => (json, Some(FileState::Valid)),
+        Err(error) => {
+            let message = error.to_string();
+            let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+            let fault = Fault::at(format!("not JSON: {message}"), error.line() as u64, (error.column() as u64).max(1));
+            (Json::Null, Some(FileState::Invalid(vec![fault])))
+        }
     }
 }
 
@@ -315,17 +355,20 @@ fn docker_cgroup_driver(host: &Host, json: &Json, file: &str) -> Sourced<CgroupD
     }
 }
 
-/// The value that a flag has in the `ExecStart` of the runtime's unit.
-fn exec_flag(units: &Observed<Units>, unit: &str, names: &[&str]) -> Option<Sourced<String>> {
-    let found = units.known()?.get(unit)?;
-    let mut words = found.exec_start.iter().map(String::as_str);
-    while let Some(word) = words.next() {
-        let value = match word.split_once('=') {
-            Some((name, value)) if names.contains(&name) => value,
-            None if names.contains(&word) => words.next()?,
-            _ => continue,
+/// The value that a flag has in the command line of the runtime's unit, its variables replaced; the last one counts.
+fn exec_flag(host: &Host, units: &Observed<Units>, unit: &str, names: &[&str]) -> Option<Sourced<String>> {
+    let units = units.known()?;
+    let words = exec_start(host, units.get(unit)?, units.source);
+    let name = names.first()?;
+    let mut found = None;
+    for (at, word) in words.iter().enumerate() {
+        let value = match word.value.split_once('=') {
+            Some((name, value)) if names.contains(&name) => Some(Sourced::new(value.to_owned(), &word.source)),
+            None if names.contains(&word.value.as_str()) => words.get(at + 1).cloned(),
+            _ => None,
         };
-        return Some(Sourced::new(trim(value), format!("{unit} {}", names.first()?)));
+        found = value.or(found);
     }
-    None
+    // `crio.service --config`, or `/etc/sysconfig/crio:3 --config`.
+    found.map(|value| Sourced::new(trim(&value.value), format!("{} {name}", value.source.trim_end_matches(" ExecStart"))))
 }

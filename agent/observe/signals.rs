@@ -37,6 +37,14 @@ impl Signals {
         Self { sets: sources.into_iter().map(of).collect() }
     }
 
+    /// Lets go of what the automata have kept of the lines they saw: up to 2 MB each, and made again as it is needed.
+    pub fn rest(&mut self) {
+        for set in &mut self.sets {
+            // The patterns are shared by the copy, what is kept is not.
+            set.patterns = set.patterns.clone();
+        }
+    }
+
     /// The signals in the kernel's lines.
     #[must_use]
     pub fn kernel(&self) -> Option<&Set> {
@@ -181,6 +189,120 @@ mod tests {
             "E1201 03:12:20.314514     621 kuberuntime_image.go:55] \"Failed to pull image\" err=\"rpc error\" image=\"nginx:x\"",
             &["image-pull-failing"],
         ),
+        (
+            "kubelet.service",
+            "E1201 03:12:30.976970     621 log.go:32] \"RunPodSandbox from runtime service failed\" err=\"rpc error: code = Unknown desc = failed to get sandbox image \\\"registry.k8s.io/pause:3.10\\\": failed to pull image\"",
+            &["sandbox-image-missing"],
+        ),
+        (
+            "containerd.service",
+            "time=\"2026-12-01T03:12:30.97Z\" level=error msg=\"RunPodSandbox for &PodSandboxMetadata{Name:x,} failed, error\" error=\"failed to get sandbox image \\\"registry.k8s.io/pause:3.8\\\": not found\"",
+            &["sandbox-image-missing"],
+        ),
+        (
+            "kubelet.service",
+            "E0614 07:00:01.123456    1234 remote_runtime.go:116] RunPodSandbox from runtime service failed: rpc error: code = Unknown desc = failed pulling image \"k8s.gcr.io/pause:3.2\": Error response from daemon: Get https://k8s.gcr.io/v2/: dial tcp: lookup k8s.gcr.io: no such host",
+            &["sandbox-image-missing"],
+        ),
+        (
+            "kubelet.service",
+            "E0614 07:00:01.123456    1234 remote_runtime.go:201] \"RunPodSandbox from runtime service failed\" err=\"rpc error: code = Unknown desc = error creating pod sandbox with name \\\"k8s_etcd-node1_kube-system_271a_0\\\": Error initializing source docker://k8s.gcr.io/pause:3.1: error pinging docker registry k8s.gcr.io: i/o timeout\"",
+            &["sandbox-image-missing"],
+        ),
+        (
+            "kubelet.service",
+            "E1201 03:12:30.976970     621 log.go:32] \"RunPodSandbox from runtime service failed\" err=\"rpc error: code = Unknown desc = creating pod sandbox with name \\\"k8s_web-0_shop_1_0\\\": initializing source docker://registry.k8s.io/pause:3.10: pinging container registry registry.k8s.io: no such host\"",
+            &["sandbox-image-missing"],
+        ),
+        (
+            "kubelet.service",
+            "E1201 03:12:30.976970     621 log.go:32] \"RunPodSandbox from runtime service failed\" err=\"rpc error: code = Unknown desc = creating pod sandbox with name \\\"k8s_web-0_shop_1_0\\\": could not find enough available IDs\"",
+            &[],
+        ),
+        (
+            "kubelet.service",
+            "E0410 02:26:31.256115   44235 server.go:794] Starting healthz server failed: listen tcp 127.0.0.1:10248: bind: address already in use",
+            &["kubelet-port-in-use"],
+        ),
+        ("kubelet.service", "F0410 02:26:31.256115   44235 server.go:162] listen tcp 0.0.0.0:10250: bind: address already in use", &["kubelet-port-in-use"]),
+        (
+            "kubelet.service",
+            "E1201 03:12:41.534130     507 server.go:209] \"Failed to listen and serve\" err=\"listen tcp 0.0.0.0:10250: bind: address already in use\"",
+            &["kubelet-port-in-use"],
+        ),
+        (
+            "kubelet.service",
+            "E1201 03:12:41.127901     524 server.go:951] \"Failed to start healthz server\" err=\"listen tcp 127.0.0.1:10248: bind: address already in use\"",
+            &["kubelet-port-in-use"],
+        ),
+        (
+            "kube-proxy",
+            "E1201 03:12:41.091393       1 server.go:455] \"Healthz server failed\" err=\"failed to start proxy healthz on 0.0.0.0:10256: listen tcp 0.0.0.0:10256: bind: address already in use\"",
+            &["kube-proxy-port-in-use"],
+        ),
+        (
+            "kube-proxy.service",
+            "E0614 07:00:01.123456       1 server.go:541] starting metrics server failed: listen tcp 127.0.0.1:10249: bind: address already in use",
+            &["kube-proxy-port-in-use"],
+        ),
+        (
+            "kubelet.service",
+            "E0614 07:00:01.123456    1234 kubelet.go:1855] skipping pod synchronization - PLEG is not healthy: pleg was last seen active 3m7.4s ago; threshold is 3m0s",
+            &["kubelet-pleg-unhealthy"],
+        ),
+        (
+            "kubelet.service",
+            "E1201 03:12:40.284180     621 kubelet.go:2661] \"Skipping pod synchronization\" err=\"PLEG is not healthy: pleg was last seen active 3m42s ago; threshold is 3m0s\"",
+            &["kubelet-pleg-unhealthy"],
+        ),
+        (
+            "kubelet.service",
+            "E1201 03:12:40.284180     621 kubelet.go:2661] \"Skipping pod synchronization\" err=\"PLEG is not healthy: pleg has yet to be successful\"",
+            &[],
+        ),
+        ("kubelet.service", "F0614 07:00:01.123456    1234 server.go:158] unknown flag: --network-plugin", &["kubelet-flag-unknown"]),
+        (
+            "kubelet.service",
+            "E1201 03:12:41.105541     280 run.go:72] \"command failed\" err=\"failed to parse kubelet flag: unknown flag: --network-plugin\"",
+            &["kubelet-flag-unknown"],
+        ),
+        ("kubelet.service", "F0614 07:00:01.123456    1234 server.go:208] unrecognized feature gate: NoSuchGate", &["kubelet-config-invalid"]),
+        (
+            "kubelet.service",
+            "E1201 03:12:30.630484     690 kubelet.go:1717] \"Failed to start cAdvisor\" err=\"inotify_init: too many open files\"",
+            &["inotify-exhausting"],
+        ),
+        (
+            "kubelet.service",
+            "E0614 07:00:01.123456    1234 certificate_manager.go:437] Failed while requesting a signed certificate from the master: cannot create certificate signing request: Post",
+            &["certificate-rotation-overdue"],
+        ),
+        (
+            "kubelet.service",
+            "E0614 07:00:01.123456    1234 certificate_manager.go:471] kubernetes.io/kube-apiserver-client-kubelet: certificate request was not signed: timed out waiting for the condition",
+            &["certificate-rotation-overdue"],
+        ),
+        (
+            "kubelet.service",
+            "E1201 03:02:40.118044     612 certificate_manager.go:596] \"Certificate request was not signed\" err=\"timed out waiting for the condition\"",
+            &["certificate-rotation-overdue"],
+        ),
+        (
+            "kubelet.service",
+            "E1201 03:12:40.278416     612 log.go:32] \"RunPodSandbox from runtime service failed\" err=\"expected cgroupsPath to be of format \\\"slice:prefix:name\\\" for systemd cgroups, got \\\"/kubepods\\\"\"",
+            &["cgroup-driver-mismatch"],
+        ),
+        (
+            "kubelet.service",
+            "E1201 03:12:41.528763     469 run.go:72] \"command failed\" err=\"failed to validate kubelet configuration, error: kubelet is configured to not run on a host using cgroup v1\"",
+            &["kubelet-config-invalid", "cgroup-v1-refused"],
+        ),
+        (
+            "kubelet.service",
+            "E1201 03:12:40.278416     612 pod_workers.go:1301] \"Error syncing pod, skipping\" err=\"failed to allocate for range 0: no IP addresses available in range set: 10.244.1.1-10.244.1.254\"",
+            &["cni-addresses-exhausted"],
+        ),
+        ("coredns", "[FATAL] plugin/loop: Loop (127.0.0.1:36123 -> :53) detected for zone \".\", see https://coredns.io/plugins/loop", &["coredns-looping"]),
         ("kubelet.service", "I1201 03:12:20.314514     621 kubelet.go:2480] \"SyncLoop (PLEG): event for pod\"", &[]),
         ("etcd", "{\"level\":\"warn\",\"caller\":\"wal/wal.go:805\",\"msg\":\"slow fdatasync\",\"took\":\"1.9s\"}", &["etcd-slow"]),
         ("etcd", "{\"level\":\"warn\",\"msg\":\"apply request took too long\",\"took\":\"212ms\",\"expected-duration\":\"100ms\"}", &["etcd-slow"]),

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Prints a journal as a node fills it, in export format: journal.py ENTRIES | systemd-journal-remote -o FILE.journal -
+"""Prints a journal as a node fills it, in export format: journal.py ENTRIES [PER_SECOND] | systemd-journal-remote -o FILE.journal -
 
 All fields that journald adds; 1 % of the lines are the kubelet's, 4 % the kernel's, one line in fifty is long enough to
 be compressed."""
 
 import random
 import sys
+import time
 
 random.seed(1)
 out = sys.stdout
@@ -13,7 +14,12 @@ boot, machine = "0a" * 16, "7f" * 16
 units = [f"svc{n}.service" for n in range(40)]
 runs = {unit: "%032x" % random.getrandbits(128) for unit in [*units, "kubelet.service"]}
 realtime, monotonic = 1_790_000_000_000_000, 5_000_000
+per_second, start = int((sys.argv[2:] or ["0"])[0]), time.monotonic()
 for n in range(int(sys.argv[1])):
+    # Forty at a time.
+    if per_second and n % 40 == 0:
+        out.flush()
+        time.sleep(max(0, start + n / per_second - time.monotonic()))
     step = random.randrange(1, 2000)
     realtime, monotonic = realtime + step, monotonic + step
     out.write(f"__REALTIME_TIMESTAMP={realtime}\n__MONOTONIC_TIMESTAMP={monotonic}\n_BOOT_ID={boot}\n")

@@ -65,9 +65,9 @@ impl Server {
         Some(Self { host: name, port, tls, called, roots, resolver: Resolver::read(host), url })
     }
 
-    /// It is called by an address, not by a name.
-    pub(super) fn is_address(&self) -> bool {
-        self.host.parse::<std::net::IpAddr>().is_ok()
+    /// The address by which it is called, if not by a name.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.host.parse::<std::net::IpAddr>().ok()?.to_canonical(), self.port))
     }
 
     /// Its addresses.

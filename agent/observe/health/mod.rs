@@ -48,6 +48,8 @@ const AGAIN: Duration = Duration::from_secs(2);
 const LOCAL_AGAIN: Duration = Duration::from_secs(8);
 /// What is due within this is done together.
 const NEARLY: Duration = Duration::from_secs(8);
+/// Between two looks at who listens on their ports while all are well.
+const LISTENERS: Duration = Duration::from_mins(5);
 /// Whose network is seen from here changes with a restart only.
 const NETWORK: Duration = Duration::from_mins(10);
 /// A kubelet that complains of the API server makes us ask, but not more often than this.
@@ -180,7 +182,8 @@ impl Turn {
 /// What is read from the node's files before anybody is asked.
 struct Seen {
     sockets: Result<Sockets, Blind>,
-    listeners: Observed<Vec<Listener>>,
+    /// `None`: as before.
+    listeners: Option<Observed<Vec<Listener>>>,
     server: Option<Server>,
     /// Whether it is the node's network that is seen from here.
     network: Result<(), Blind>,
@@ -200,6 +203,8 @@ struct Prober {
     /// When the API server's certificate is to be looked at again.
     certificate: Instant,
     asked: Option<Instant>,
+    /// When who listens was last looked at.
+    listened: Option<Instant>,
     health: Health,
 }
 
@@ -217,6 +222,7 @@ impl Prober {
             api_server: Turn::now(),
             certificate: Instant::now(),
             asked: None,
+            listened: None,
             health: Health::default(),
         }
     }
@@ -229,6 +235,9 @@ impl Prober {
         }
         if targets.kube_proxy != self.targets.kube_proxy || targets.processes != self.targets.processes {
             self.kube_proxy = Turn::now();
+        }
+        if targets.ports != self.targets.ports || targets.processes != self.targets.processes || unit_changed {
+            self.listened = None;
         }
         if targets.kubeconfig != self.targets.kubeconfig || targets.authorities != self.targets.authorities {
             (self.api_server, self.certificate) = (Turn::now(), Instant::now());
@@ -262,7 +271,10 @@ impl Prober {
         keep(&mut self.health.kubelet, self.targets.kubelet.as_ref(), kubelet, &mut self.kubelet, deadline);
         keep(&mut self.health.kube_proxy, self.targets.kube_proxy.as_ref(), kube_proxy, &mut self.kube_proxy, deadline);
         if let Some(seen) = seen {
-            self.health.listeners = seen.listeners;
+            if let Some(listeners) = seen.listeners {
+                self.health.listeners = listeners;
+                self.listened = Some(Instant::now());
+            }
             if turns[2] {
                 self.keep_api_server(seen.server, api_server, deadline);
             }
@@ -272,7 +284,9 @@ impl Prober {
 
     async fn see(&mut self) -> Result<Seen, Blind> {
         let (host, holders, targets) = (Arc::clone(&self.host), Arc::clone(&self.holders), self.targets.clone());
-        let seen = self.look.at(move || see(&host, &targets, &mut holders.lock().unwrap_or_else(PoisonError::into_inner))).await?;
+        // Who listens on the ports of those who are well is no news.
+        let listened = self.kubelet.misses == 0 && self.kube_proxy.misses == 0 && self.listened.is_some_and(|at| at.elapsed() < LISTENERS);
+        let seen = self.look.at(move || see(&host, &targets, listened, &mut holders.lock().unwrap_or_else(PoisonError::into_inner))).await?;
         self.network = Some((Instant::now(), seen.network.clone()));
         Ok(seen)
     }
@@ -299,7 +313,7 @@ impl Prober {
     async fn reach(&self, seen: &Seen, may: &impl Fn(SocketAddr) -> Result<(), Blind>, deadline: Duration) -> Option<Observed<Reach>> {
         let server = seen.server.as_ref()?;
         // Asking a name server is asking, too.
-        if self.probes == Probes::None && !server.is_address() {
+        if self.probes == Probes::None && server.address().is_none() {
             return Some(Observed::Unknown(Blind::new(format!("{} is not asked: probes is none", server.url.value)).grant("set probes: all")));
         }
         let addresses = match server.addresses().await {
@@ -346,13 +360,15 @@ fn early<T>() -> Observed<T> {
     Observed::Unknown(Blind::new("no answer yet"))
 }
 
-fn see(host: &Host, targets: &Targets, holders: &mut Holders) -> Seen {
-    let sockets = Sockets::read(host);
-    let listeners = match &sockets {
-        Ok(sockets) => Observed::Known(holders.listeners(host, sockets, &targets.ports, &targets.processes)),
-        Err(blind) => Observed::Unknown(blind.clone()),
-    };
+/// `listened`: who listens is known well enough.
+fn see(host: &Host, targets: &Targets, listened: bool, holders: &mut Holders) -> Seen {
     let server = targets.kubeconfig.as_ref().and_then(|(kubeconfig, _)| Server::read(host, kubeconfig));
+    let sockets = Sockets::read(host, server.as_ref().and_then(Server::address).filter(|_| listened));
+    let listeners = match &sockets {
+        Ok(sockets) if !sockets.complete => None,
+        Ok(sockets) => Some(Observed::Known(holders.listeners(host, sockets, &targets.ports, &targets.processes))),
+        Err(blind) => Some(Observed::Unknown(blind.clone())),
+    };
     Seen { network: network::is_the_nodes(host), sockets, listeners, server }
 }
 

@@ -36,37 +36,50 @@ struct Row {
 
 /// The sockets of the node's network namespace.
 #[derive(Debug)]
-pub(super) struct Sockets(Vec<Row>);
+pub(super) struct Sockets {
+    rows: Vec<Row>,
+    /// Those of IPv6 are among them.
+    pub(super) complete: bool,
+}
 
 impl Sockets {
-    /// Those of the node's first process: in a pod without hostNetwork, ours are others.
+    /// Those of the node's first process: in a pod without hostNetwork, ours are others. Those of IPv6 only if there is no sound
+    /// connection to `enough`: each table costs the kernel a walk of some milliseconds.
     ///
     /// # Errors
     /// Blind, where there is no node that runs, or its sockets are hidden.
-    pub(super) fn read(host: &Host) -> Result<Self, Blind> {
-        let mut rows = Vec::new();
-        for table in ["/proc/1/net/tcp", "/proc/1/net/tcp6"] {
-            match read(host, table) {
-                Ok(text) => rows.extend(text.lines().skip(1).filter_map(row)),
-                // IPv6 is not compiled in, or switched off.
-                Err(ReadError::Missing) if table.ends_with('6') => {}
-                Err(error) => return Err(Blind::new(format!("{table}: {error}")).grant("mount the node's /proc below the root, without hidepid=")),
-            }
+    pub(super) fn read(host: &Host, enough: Option<SocketAddr>) -> Result<Self, Blind> {
+        let mut sockets = Self::of(&table(host, "/proc/1/net/tcp")?);
+        sockets.complete = enough.is_none_or(|address| !sockets.connected_to(&[address]));
+        if sockets.complete {
+            sockets.rows.append(&mut Self::of(&table(host, "/proc/1/net/tcp6")?).rows);
         }
-        Ok(Self(rows))
+        Ok(sockets)
+    }
+
+    fn of(table: &str) -> Self {
+        Self { rows: table.lines().skip(1).filter_map(row).collect(), complete: true }
     }
 
     /// There is a connection to one of these addresses on which nothing had to be sent again.
     pub(super) fn connected_to(&self, addresses: &[SocketAddr]) -> bool {
-        self.0.iter().any(|row| row.established && row.retransmits == 0 && addresses.contains(&row.remote))
+        self.rows.iter().any(|row| row.established && row.retransmits == 0 && addresses.contains(&row.remote))
     }
 
     /// Port and inode of the sockets that listen on these ports, each port once.
     fn listening(&self, ports: &[u16]) -> Vec<(u16, u64)> {
-        let mut found: Vec<_> = self.0.iter().filter(|row| row.listens && ports.contains(&row.local_port)).map(|row| (row.local_port, row.inode)).collect();
+        let mut found: Vec<_> = self.rows.iter().filter(|row| row.listens && ports.contains(&row.local_port)).map(|row| (row.local_port, row.inode)).collect();
         found.sort_unstable();
         found.dedup_by_key(|(port, _)| *port);
         found
+    }
+}
+
+fn table(host: &Host, table: &str) -> Result<String, Blind> {
+    match read(host, table) {
+        // IPv6 is not compiled in, or switched off.
+        Err(ReadError::Missing) if table.ends_with('6') => Ok(String::new()),
+        read => read.map_err(|error| Blind::new(format!("{table}: {error}")).grant("mount the node's /proc below the root, without hidepid=")),
     }
 }
 
@@ -225,9 +238,9 @@ mod tests {
         let stands = "   1: 0A00000A:9C40 010200C0:192B 01 00000000:00000000 02:000003E8 00000000     0        0 7 2 0 20 4 30 10 -1";
         assert_eq!(row(stands).unwrap().remote, "192.0.2.1:6443".parse().unwrap());
         let server = ["192.0.2.1:6443".parse().unwrap()];
-        assert!(Sockets(vec![row(stands).unwrap()]).connected_to(&server));
+        assert!(Sockets { rows: vec![row(stands).unwrap()], complete: true }.connected_to(&server));
         let stalled = stands.replace("02:000003E8 00000000", "01:000003E8 00000005");
-        assert!(!Sockets(vec![row(&stalled).unwrap()]).connected_to(&server), "what was sent is not acknowledged");
+        assert!(!Sockets { rows: vec![row(&stalled).unwrap()], complete: true }.connected_to(&server), "what was sent is not acknowledged");
         let six =
             "   1: 00000000000000000000000000000000:280A 0000000000000000FFFF0000010200C0:192B 01 00000000:00000000 00:00000000 00000000     0        0 7 1 0";
         assert_eq!(row(six).unwrap().remote, "192.0.2.1:6443".parse().unwrap(), "IPv4 in IPv6");
@@ -238,7 +251,7 @@ mod tests {
     fn a_long_table_is_read_to_its_end() {
         let sockets: Vec<_> = (0..200).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let table = read(&Host::open("/".as_ref()).unwrap(), "/proc/self/net/tcp").unwrap();
-        let rows = Sockets(table.lines().skip(1).filter_map(row).collect());
+        let rows = Sockets::of(&table);
         let ports: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
         assert_eq!(rows.listening(&ports).len(), sockets.len());
     }
@@ -249,7 +262,7 @@ mod tests {
         let port = socket.local_addr().unwrap().port();
         let host = Host::open("/".as_ref()).unwrap();
         let table = read(&host, "/proc/self/net/tcp").unwrap();
-        let sockets = Sockets(table.lines().skip(1).filter_map(row).collect());
+        let sockets = Sockets::of(&table);
         let mut holders = Holders::default();
         for usual in [&[][..], &[std::process::id()]] {
             let found = holders.listeners(&host, &sockets, &[port], usual);

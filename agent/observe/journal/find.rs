@@ -54,7 +54,13 @@ pub fn names(host: &Host, directory: &str) -> Result<Vec<String>, Blind> {
 /// Blind if it is no regular file or may not be read.
 pub fn open(host: &Host, path: &str) -> Result<Option<File>, Blind> {
     // A FIFO or a device of that name must not block.
-    let fd = match host.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY) {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    // That we read it need not be written down at every read; only who owns the file may ask for that (open(2)).
+    let opened = match host.open_at(path, flags | OFlag::O_NOATIME) {
+        Err(nix::errno::Errno::EPERM) => host.open_at(path, flags),
+        opened => opened,
+    };
+    let fd = match opened {
         Ok(fd) => fd,
         Err(nix::errno::Errno::ENOENT) => return Ok(None),
         Err(errno) => return Err(grant(Blind::new(format!("{path}: {}", errno.desc())))),

@@ -22,7 +22,7 @@ use crate::observe::host::Host;
 /// How often directories are listed although no event told of a change.
 pub const RESCAN: Duration = Duration::from_secs(30);
 /// Lines that are written one after the other are read at once so often: each time costs more than a few lines do.
-const BREATH: Duration = Duration::from_millis(20);
+const BREATH: Duration = Duration::from_millis(50);
 /// How long a new file is tried again before it counts as one that nobody writes.
 const YOUNG: Duration = Duration::from_secs(5);
 /// Two looks at the sequence numbers so far apart must agree before entries are called lost: files are not read at one instant.

@@ -46,6 +46,9 @@ pub fn observe(host: &Host, config: &Config, signals: &[(&'static str, &'static 
         look.back(host, &mut opened.reader);
         opened
     });
+    if opened.is_err() {
+        past::look_for_crashes(host, &mut look.past);
+    }
     let mut beside = Beside::start(host, &mut look, has_kernel);
     while beside.read(&mut look) {}
     // A disk's clock stands where its last line was written.

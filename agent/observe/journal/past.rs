@@ -1,17 +1,15 @@
 //! What earlier boots left: how the last one ended, and the kernel's records of crashes.
 
-use std::fs::File;
 use std::io::Read as _;
 
-use nix::fcntl::OFlag;
-
 use super::file::Direction;
+use super::find;
 use super::format::Id;
 use super::reader::{FIELD_MAX, Filter, Reader};
 use super::tally::log_line;
 use super::watch::Earlier;
-use crate::facts::Timestamp;
 use crate::facts::journal::{Crash, LogLine, Past, PreviousBoot};
+use crate::facts::{Blind, Timestamp};
 use crate::observe::host::Host;
 
 /// Where records of crashes lie: the firmware's memory, what systemd-pstore(8) moved out of it, kdump's dumps.
@@ -44,7 +42,9 @@ pub(super) fn observe(host: &Host, reader: &mut Reader, boot: Option<Id>, earlie
         last: newest(reader, &Filter::field("_BOOT_ID", &id.to_string()), 1, |_| true),
         panic: newest(reader, &of_kernel(id), KERNEL_LINES, is_crash),
     });
-    Past { booted, previous, crashes: crashes(host) }
+    let mut past = Past { booted, previous, ..Past::default() };
+    look_for_crashes(host, &mut past);
+    past
 }
 
 fn of_kernel(boot: Id) -> Filter {
@@ -87,39 +87,51 @@ fn is_crash(line: &str) -> bool {
     ["Kernel panic - not syncing", "BUG: ", "Oops: ", "general protection fault", "Unable to handle kernel"].iter().any(|crash| line.contains(crash))
 }
 
-fn crashes(host: &Host) -> Vec<Crash> {
-    let mut found: Vec<Crash> = Vec::new();
+/// Looks for what the kernel left of its crashes. True if that is other than it was.
+pub(super) fn look_for_crashes(host: &Host, past: &mut Past) -> bool {
+    let before = (std::mem::take(&mut past.crashes), std::mem::take(&mut past.unseen));
     for directory in CRASHES {
-        // Without the mount there is nothing to tell; a crash is news, its absence is not.
-        for name in host.list(directory).ok().flatten().unwrap_or_default().into_iter().rev().take(RECORDS) {
-            let path = format!("{directory}/{name}");
-            // systemd-pstore and kdump make a directory for each crash.
-            let inner = host.list(&path).ok().flatten().unwrap_or_default();
-            let records: Vec<String> =
-                if inner.is_empty() { vec![path] } else { inner.into_iter().take(RECORDS).map(|name| format!("{path}/{name}")).collect() };
-            let mut records: Vec<Crash> = records.iter().filter_map(|path| record(host, path)).collect();
-            // Of one crash, the record that says what happened.
-            records.sort_by_key(|record| (record.line.is_none(), record.path.clone()));
-            found.extend(records.into_iter().next());
+        match records(host, directory) {
+            Ok(found) => past.crashes.extend(found),
+            Err(blind) => past.unseen.push(blind.grant("run as root, or grant CAP_DAC_READ_SEARCH")),
         }
     }
-    found.sort_by_key(|crash| crash.at);
-    found
+    past.crashes.sort_by_key(|crash| crash.at);
+    before != (past.crashes.clone(), past.unseen.clone())
 }
 
-fn record(host: &Host, path: &str) -> Option<Crash> {
-    let name = path.rsplit('/').next()?;
-    if !["dmesg", "vmcore", "dump", "kdump"].iter().any(|kind| name.starts_with(kind)) {
-        return None;
+fn records(host: &Host, directory: &str) -> Result<Vec<Crash>, Blind> {
+    let mut found: Vec<Crash> = Vec::new();
+    for name in host.list(directory)?.unwrap_or_default().into_iter().rev().take(RECORDS) {
+        let path = format!("{directory}/{name}");
+        // systemd-pstore and kdump make a directory for each crash.
+        let paths: Vec<String> = match host.list(&path)? {
+            Some(inner) => inner.into_iter().take(RECORDS).map(|name| format!("{path}/{name}")).collect(),
+            None => vec![path],
+        };
+        let records: Result<Vec<_>, Blind> = paths.iter().map(|path| record(host, path)).collect();
+        let mut records: Vec<Crash> = records?.into_iter().flatten().collect();
+        // Of one crash, the record that says what happened.
+        records.sort_by_key(|record| (record.line.is_none(), record.path.clone()));
+        found.extend(records.into_iter().next());
     }
-    let file = File::from(host.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).ok()?);
-    let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    let at = Timestamp::from(metadata.modified().ok()?);
+    Ok(found)
+}
+
+fn record(host: &Host, path: &str) -> Result<Option<Crash>, Blind> {
+    // Beside them kdump-tools keeps `kdump_lock` and `kexec_cmd`, kexec-tools `kexec-dmesg.log`: of no crash.
+    let is_record = |name: &str| ["dmesg", "vmcore", "dump."].iter().any(|kind| name.starts_with(kind));
+    if !path.rsplit('/').next().is_some_and(is_record) {
+        return Ok(None);
+    }
+    let Some(file) = find::open(host, path)? else { return Ok(None) };
+    let blind = |error: std::io::Error| Blind::new(format!("{path}: {error}"));
+    let at = file.metadata().and_then(|metadata| metadata.modified()).map(Timestamp::from).map_err(blind)?;
     let mut bytes = Vec::new();
-    file.take(RECORD_MAX).read_to_end(&mut bytes).ok()?;
+    file.take(RECORD_MAX).read_to_end(&mut bytes).map_err(blind)?;
     let text = String::from_utf8_lossy(&bytes);
     let crash = text.lines().rfind(|line| is_crash(line));
     // "<0>[ 1234.5] Kernel panic …", and pstore's own first line.
     let line = crash.map(|line| line.split_once("] ").map_or(line, |(_, said)| said).chars().filter(|c| !c.is_control()).take(300).collect());
-    Some(Crash { path: path.to_owned(), at, line })
+    Ok(Some(Crash { path: path.to_owned(), at, line }))
 }

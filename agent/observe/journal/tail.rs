@@ -120,12 +120,14 @@ impl<'a> Tail<'a> {
     pub fn scan(&mut self, look: &Look) {
         let mut wanted: BTreeMap<String, Form> = BTreeMap::new();
         self.listen(PODS);
+        self.listen(CONTAINERS);
         let pods = self.host.list(PODS).ok().flatten().unwrap_or_default();
+        let links = self.host.list(CONTAINERS).ok().flatten().unwrap_or_default();
         for (index, container) in look.containers() {
             let of_container = pods.iter().filter(|pod| pod.strip_prefix("kube-system_").is_some_and(|pod| pod.starts_with(container)));
             let mut paths: Vec<String> = of_container.filter_map(|pod| self.newest(&format!("{PODS}/{pod}/{container}"))).collect();
             if paths.is_empty() {
-                paths.extend(self.linked(container));
+                paths.extend(self.linked(&links, container));
             }
             wanted.extend(paths.into_iter().map(|path| (path.clone(), Form::Container(index, run(&path)))));
         }
@@ -154,13 +156,12 @@ impl<'a> Tail<'a> {
     }
 
     /// The newest log among the links `POD_kube-system_CONTAINER-ID.log`.
-    fn linked(&self, container: &str) -> Option<String> {
-        self.listen(CONTAINERS);
-        let is_of =
-            |name: &String| name.split_once("_kube-system_").is_some_and(|(_, rest)| rest.strip_prefix(container).is_some_and(|id| id.starts_with('-')));
-        let names = self.host.list(CONTAINERS).ok().flatten()?.into_iter().filter(is_of);
+    fn linked(&self, links: &[String], container: &str) -> Option<String> {
+        let id = |name: &str| name.split_once("_kube-system_")?.1.strip_prefix(container)?.strip_prefix('-')?.strip_suffix(".log").map(str::to_owned);
+        let is_of = |name: &str| id(name).is_some_and(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
         let written = |path: &String| find::open(self.host, path).ok().flatten()?.metadata().ok().map(|metadata| (metadata.mtime(), metadata.mtime_nsec()));
-        names.map(|name| format!("{CONTAINERS}/{name}")).filter_map(|path| Some((written(&path)?, path))).max().map(|(_, path)| path)
+        let paths = links.iter().filter(|name| is_of(name)).map(|name| format!("{CONTAINERS}/{name}"));
+        paths.filter_map(|path| Some((written(&path)?, path))).max().map(|(_, path)| path)
     }
 
     fn open(&mut self, path: String, form: Form) {

@@ -111,6 +111,11 @@ impl Tally {
         Self { signals, sum: Sum { units: units.iter().map(unit).collect(), ..Sum::default() }, changed: true }
     }
 
+    /// See [`Signals::rest`].
+    pub fn rest(&mut self) {
+        self.signals.rest();
+    }
+
     /// What was counted so far, for [`Self::resume`] in another process.
     #[must_use]
     pub fn sum(&self) -> &Sum {

@@ -1,6 +1,5 @@
 //! Follows the journal through rotation, vacuum and deletion, and puts what changes on the board.
 
-use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,10 +33,14 @@ const AFTER_CHANGE: Duration = Duration::from_secs(5);
 const CATCH_UP: Duration = Duration::from_millis(800);
 /// How often what the next process needs is handed over: a killed one reads so much again.
 const KEEP: Duration = Duration::from_secs(30);
+/// Once it has looked around, and then so often, what was kept of files and lines that were read is dropped.
+const REST: Duration = Duration::from_mins(5);
 /// Pause before the journal is opened anew after it could not be read.
 const RETRY: Duration = Duration::from_secs(1);
-/// While lines keep changing what is known, it is told so often in a second.
-const TOLD_PER_SECOND: usize = 5;
+/// While lines keep changing what is known, it is told once in this time …
+const TELL_EVERY: Duration = Duration::from_millis(200);
+/// … after so much of it was told at once: twenty times.
+const TELL_AHEAD: Duration = Duration::from_secs(4);
 /// Entries taken in before new files are looked for: an archive that is not open yet may be vacuumed.
 const BATCH: usize = 200;
 
@@ -92,6 +95,7 @@ pub fn watch(host: &Arc<Host>, config: &Arc<Config>, signals: &[(&'static str, &
             let beside = Beside::start(host, &mut look, None);
             (look, beside)
         });
+        past::look_for_crashes(host, &mut look.past);
         let tell = |beside: &Beside<'_>, look: &Look| {
             let facts = Observed::from(beside.facts(look, unix_micros(), blind.clone()));
             if told.as_ref() != Some(&facts) {
@@ -104,17 +108,19 @@ pub fn watch(host: &Arc<Host>, config: &Arc<Config>, signals: &[(&'static str, &
 }
 
 struct Watch<'a> {
+    host: &'a Host,
     follow: Follow<'a>,
     look: Look,
     told: Option<Journal>,
-    /// When it was told last, the latest at the end.
-    told_at: VecDeque<Instant>,
+    /// Until when what was told would have lasted at [`TELL_EVERY`].
+    told_until: Instant,
     pending: bool,
     /// Until then we look closely.
     attentive: Instant,
     rules: u64,
     started: Instant,
     kept: Option<Instant>,
+    rested: Option<Instant>,
     beside: Beside<'a>,
 }
 
@@ -135,7 +141,8 @@ impl<'a> Watch<'a> {
         let beside = Beside::start(host, &mut look, Some(has_kernel));
         let follow = Follow::start(host, opened, find::directories, kept.map(|kept| &kept.marks))?;
         let attentive = Instant::now() + AFTER_CHANGE;
-        let mut watch = Self { follow, look, told: None, told_at: VecDeque::new(), pending: true, attentive, rules, started, kept: None, beside };
+        let mut watch =
+            Self { host, follow, look, told: None, told_until: started, pending: true, attentive, rules, started, kept: None, rested: None, beside };
         watch.rescan()?;
         Ok(watch)
     }
@@ -188,6 +195,11 @@ impl<'a> Watch<'a> {
             {
                 return blind;
             }
+            if !more && self.rested.is_none_or(|at| at.elapsed() > REST) && self.started.elapsed() > RESCAN {
+                self.rested = Some(start);
+                self.follow.opened.reader.rest();
+                self.look.tally.rest();
+            }
         }
     }
 
@@ -213,6 +225,7 @@ impl<'a> Watch<'a> {
         self.follow.rescan()?;
         self.look.forget_closed(&self.follow.opened.reader);
         self.beside.scan(&self.look);
+        self.pending |= past::look_for_crashes(self.host, &mut self.look.past);
         Ok(())
     }
 
@@ -243,7 +256,7 @@ impl<'a> Watch<'a> {
             });
         }
         self.pending |= self.look.tally.take_changed(now) | std::mem::take(&mut self.follow.changed);
-        let busy = self.told_at.len() >= TOLD_PER_SECOND && self.told_at.front().is_some_and(|at| at.elapsed() < Duration::from_secs(1));
+        let busy = self.told_until.saturating_duration_since(Instant::now()) >= TELL_AHEAD;
         if !self.pending || busy {
             return;
         }
@@ -255,10 +268,7 @@ impl<'a> Watch<'a> {
         }
         board.put(Domain::Journal, start.elapsed(), |board| board.journal = Observed::Known(facts.clone()));
         self.told = Some(facts);
-        self.told_at.push_back(Instant::now());
-        if self.told_at.len() > TOLD_PER_SECOND {
-            self.told_at.pop_front();
-        }
+        self.told_until = self.told_until.max(Instant::now()) + TELL_EVERY;
     }
 }
 
@@ -279,6 +289,6 @@ fn runs(facts: &Facts) -> Vec<(String, Option<String>)> {
 
 /// Whether both tell the same; when the newest line was written is no news by itself.
 fn same(a: &Journal, b: &Journal) -> bool {
-    let telling = |j: &Journal| (j.directories.clone(), j.files, j.unreadable.clone(), j.last_words.clone(), j.signals.clone());
+    let telling = |j: &Journal| (j.directories.clone(), j.files, j.unreadable.clone(), j.last_words.clone(), j.signals.clone(), j.past.clone());
     telling(a) == telling(b)
 }

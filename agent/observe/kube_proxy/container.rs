@@ -21,7 +21,10 @@ struct Mount {
 /// Blind, where the tables are hidden, or that file system is mounted nowhere on the node.
 pub(super) fn on_node(host: &Host, pid: u32, path: &str) -> Result<String, Blind> {
     let (inside, outside) = (mounts(host, pid)?, mounts(host, 1)?);
-    translate(&inside, &outside, path).ok_or_else(|| Blind::new(format!("{path} of process {pid} lies on a file system that is mounted nowhere on the node")))
+    translate(&inside, &outside, path).ok_or_else(|| {
+        Blind::new(format!("{path} of process {pid} lies on a file system that is mounted nowhere on the node"))
+            .grant(format!("run as root, or grant CAP_SYS_PTRACE, to see it below /proc/{pid}/root"))
+    })
 }
 
 fn mounts(host: &Host, pid: u32) -> Result<Vec<Mount>, Blind> {

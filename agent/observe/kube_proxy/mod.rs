@@ -121,9 +121,8 @@ fn as_unit(host: &Host, units: &Observed<Units>) -> Option<Started> {
         return None;
     }
     let written = unit.fragment_path.clone().unwrap_or_else(|| UNIT.to_owned());
-    let words = exec_start(host, unit, units.source)
-        .into_iter()
-        .map(|word| if word.source.ends_with(" ExecStart") { Sourced::new(word.value, &written) } else { word });
+    let place = |word: Sourced<String>| if word.source.ends_with(" ExecStart") { Sourced::new(word.value, &written) } else { word };
+    let words = exec_start(host, unit, units.source).into_iter().map(place);
     Some(Started { words: words.collect(), source: written.clone() })
 }
 
@@ -224,11 +223,17 @@ fn pod(host: &Host, root_dir: &str) -> Option<Pod> {
 
 /// Whether the file system of a container's image is mounted here, too, is not for us to say: a file in it is not missing.
 fn judged(state: FileState, file: &str) -> FileState {
-    let in_image = file.contains("/rootfs/") || file.contains("/merged/");
     match state {
-        FileState::Missing if in_image => FileState::Unreadable(Blind::new(format!("{file}: lies in a container's image, which is not seen from here"))),
+        FileState::Missing if is_in_image(file) => {
+            FileState::Unreadable(Blind::new(format!("{file}: lies in a container's image, which is not seen from here")))
+        }
         state => state,
     }
+}
+
+/// Whether a path lies in the file system of a container's image.
+fn is_in_image(file: &str) -> bool {
+    file.contains("/rootfs/") || file.contains("/merged/")
 }
 
 /// Where its files are looked for.
@@ -239,13 +244,24 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// A path as kube-proxy names it, on the node. Of a pod whose process is gone, the kubelet's copy of its ConfigMap.
-    fn on_node(&self, path: &str) -> Result<String, Blind> {
+    /// Where what kube-proxy names by a path is read. Of a pod whose process is gone, the kubelet's copy of its ConfigMap.
+    fn at(&self, path: &str) -> Result<At, Blind> {
+        let on_node = |path: String| At { host: self.host.clone(), shown: path.clone(), path };
         match (self.pid, self.pod_dir) {
-            (Some(pid), _) => container::on_node(self.host, pid, path),
-            (None, Some(dir)) => Ok(path.strip_prefix(KUBEADM).map_or_else(|| path.to_owned(), |rest| format!("{dir}/{CONFIG_MAP}{rest}"))),
-            (None, None) => Ok(path.to_owned()),
+            (Some(pid), _) => self.in_process(pid, path).map_or_else(|| container::on_node(self.host, pid, path).map(on_node), Ok),
+            (None, Some(dir)) => Ok(on_node(path.strip_prefix(KUBEADM).map_or_else(|| path.to_owned(), |rest| format!("{dir}/{CONFIG_MAP}{rest}")))),
+            (None, None) => Ok(on_node(path.to_owned())),
         }
+    }
+
+    /// Through the process's own root, where the file has no name on the node and we may look into processes.
+    fn in_process(&self, pid: u32, path: &str) -> Option<At> {
+        let named = container::on_node(self.host, pid, path);
+        if named.is_ok_and(|file| !is_in_image(&file) || self.host.exists(&file) == Ok(true)) {
+            return None;
+        }
+        let host = self.host.of_process(pid).ok()?;
+        Some(At { host, path: path.to_owned(), shown: format!("/proc/{pid}/root{path}") })
     }
 
     /// It has a file system of its own.
@@ -253,6 +269,13 @@ impl Place<'_> {
         let cgroup = self.pid.and_then(|pid| self.host.read_text(&format!("/proc/{pid}/cgroup"), 1 << 16).ok());
         cgroup.map_or(self.pod_dir.is_some(), |cgroup| pod_uid(&cgroup).is_some())
     }
+}
+
+/// A file: in which root, by which path there, and how a person on the node gets at it.
+struct At {
+    host: Host,
+    path: String,
+    shown: String,
 }
 
 /// The effective configuration, by the file if there is one, else by flags (`cmd/kube-proxy/app/options.go`); and the file's mode.
@@ -275,7 +298,7 @@ fn configured(place: &Place<'_>, started: &Started, is_pod: bool) -> (KubeProxy,
     let kubeadm = || Sourced::default_value(format!("{KUBEADM}/config.conf"));
     // Of a pod without a process, kubeadm's path, if the ConfigMap is there.
     let guessed =
-        || (is_pod && place.pid.is_none()).then(kubeadm).filter(|path| place.on_node(&path.value).is_ok_and(|file| place.host.exists(&file).unwrap_or(false)));
+        || (is_pod && place.pid.is_none()).then(kubeadm).filter(|path| place.at(&path.value).is_ok_and(|file| file.host.exists(&file.path).unwrap_or(false)));
     let Some(path) = started.flag("config").or_else(guessed).filter(|path| !path.value.is_empty()) else {
         found.kubeconfig = started.flag("kubeconfig").map(|path| kubeconfig(place, path));
         return (found, None);
@@ -304,15 +327,15 @@ fn with_port(address: Sourced<String>, port: u16) -> Sourced<String> {
 
 /// The configuration file: its state, its content where that is YAML, and its path on the node.
 fn read(place: &Place<'_>, path: &str) -> (FileState, Option<Node>, Option<String>) {
-    let file = match place.on_node(path) {
+    let file = match place.at(path) {
         Ok(file) => file,
         Err(blind) => return (FileState::Unreadable(blind), None, None),
     };
-    let bytes = match place.host.read(&file, LIMIT) {
+    let bytes = match file.host.read(&file.path, LIMIT) {
         Ok(bytes) => bytes,
-        Err(error) => return (judged(kubeconfig::state_of(error), &file), None, Some(file)),
+        Err(error) => return (judged(kubeconfig::state_of(error), &file.shown), None, Some(file.shown)),
     };
-    let (state, tree) = match yaml::parse(&bytes, &file) {
+    let (state, tree) = match yaml::parse(&bytes, &file.shown) {
         Err(fault) => (FileState::Invalid(vec![fault]), None),
         Ok(None) => (FileState::Invalid(vec![crate::facts::kubelet::Fault::new("the file is empty")]), None),
         Ok(Some(tree)) => match config::faults(&tree) {
@@ -320,13 +343,13 @@ fn read(place: &Place<'_>, path: &str) -> (FileState, Option<Node>, Option<Strin
             faults => (FileState::Invalid(faults), Some(tree)),
         },
     };
-    (state, tree, Some(file))
+    (state, tree, Some(file.shown))
 }
 
 /// Its kubeconfig. Of a container only what stands in the file itself is judged: what it names lies in the container.
 fn kubeconfig(place: &Place<'_>, path: Sourced<String>) -> Kubeconfig {
     let mut found = Kubeconfig { file: File { path, state: FileState::Valid }, server: None, user: None, client_certificate: None };
-    let file = match place.on_node(&found.file.path.value) {
+    let file = match place.at(&found.file.path.value) {
         Ok(file) => file,
         Err(blind) => {
             found.file.state = FileState::Unreadable(blind);
@@ -336,8 +359,8 @@ fn kubeconfig(place: &Place<'_>, path: Sourced<String>) -> Kubeconfig {
     if !place.is_container() {
         return kubeconfig::observe(place.host, found.file.path);
     }
-    match load(place.host, &file) {
-        Err(state) => found.file.state = judged(state, &file),
+    match load(&file.host, &file.path) {
+        Err(state) => found.file.state = judged(state, &file.shown),
         Ok(config) => match current_context(&config) {
             Err(fault) => found.file.state = FileState::Invalid(vec![fault]),
             Ok(context) => found.server = context.cluster.find(&["server"]).and_then(|server| Some(server.sourced(server.text()?.to_owned()))),
@@ -346,8 +369,8 @@ fn kubeconfig(place: &Place<'_>, path: Sourced<String>) -> Kubeconfig {
     found
 }
 
-/// What its container said last: the end of its newest log (`LOGS/kube-proxy/N.log`), without what the runtime
-/// wrote around it.
+/// What its container said last: the end of its newest log (`LOGS/kube-proxy/N.log`), without the runtime's prefix
+/// (`TIME stderr F `).
 fn last_words(host: &Host, logs: &str) -> Vec<Sourced<String>> {
     let dir = format!("{logs}/{NAME}");
     let names = host.list(&dir).ok().flatten().unwrap_or_default();
@@ -356,8 +379,8 @@ fn last_words(host: &Host, logs: &str) -> Vec<Sourced<String>> {
     let path = format!("{dir}/{newest}.log");
     let text = tail(host, &path).unwrap_or_default();
     let said = |line: &str| {
-        let part = super::journal::container::part(line.as_bytes())?;
-        let message: String = String::from_utf8_lossy(&part.message).chars().filter(|c| !c.is_control()).take(500).collect();
+        let message = line.splitn(4, ' ').nth(3)?;
+        let message: String = message.chars().filter(|c| !c.is_control()).take(500).collect();
         // klog's errors and fatal ones, and its last words.
         (message.starts_with(['E', 'F']) || message.contains("command failed")).then(|| Sourced::new(message, path.clone()))
     };

@@ -85,6 +85,8 @@ pub(super) struct CommandLine {
     pub odd_flags: Vec<(OddFlag, String)>,
     /// The program; absent where nothing tells.
     pub program: Option<String>,
+    /// The running process.
+    pub pid: Option<u32>,
     pub source: String,
 }
 
@@ -97,7 +99,8 @@ pub(super) fn observe(host: &Host, units: &Observed<Units>) -> CommandLine {
     let files = units.blind().and_then(|_| from_files(host, &Config::default()).ok());
     let source = units.known().or(files.as_ref());
     let unit = source.and_then(|units| units.get(UNIT)).filter(|unit| unit.is_installed() && !unit.is_masked());
-    let written = source.zip(unit).map(|(units, unit)| exec_start(host, unit, units.source)).filter(|words| !words.is_empty());
+    let written = source.zip(unit).map(|(units, unit)| kubelets(exec_start(host, unit, units.source), &variables(host, unit, units.source)));
+    let written = written.filter(|words| !words.is_empty());
     let next = written.as_ref().map(|words| CommandLine::of(words, format!("{UNIT} ExecStart")));
     if let Some(pid) = main_pid(host, units)
         && let Some(argv) = argv(host, pid)
@@ -106,7 +109,7 @@ pub(super) fn observe(host: &Host, units: &Observed<Units>) -> CommandLine {
         // The process says what holds; the unit's files say where that was written.
         let place = |word: &str| written.iter().flatten().find(|known| known.value == word).map_or_else(|| source.clone(), |known| known.source.clone());
         let words: Vec<Word> = argv.into_iter().map(|word| Sourced::new(word.clone(), place(&word))).collect();
-        let mut live = CommandLine::of(&words, source);
+        let mut live = CommandLine { pid: Some(pid), ..CommandLine::of(&kubelets(words.clone(), &BTreeMap::new()), source) };
         live.odd_flags.iter_mut().for_each(|(odd, _)| odd.live = true);
         // And what it would be started with now, which the process does not have yet.
         let later = next.into_iter().flat_map(|next| next.odd_flags).filter(|(_, odd)| !words.iter().any(|word| word.value == *odd));
@@ -118,7 +121,178 @@ pub(super) fn observe(host: &Host, units: &Observed<Units>) -> CommandLine {
     }
     let defaults = DEFAULTS.iter().find(|(mark, _)| host.exists(mark).unwrap_or(false)).map_or(&[][..], |(_, defaults)| *defaults);
     let flags = defaults.iter().map(|(flag, value)| ((*flag).to_owned(), Sourced::default_value((*value).to_owned()))).collect();
-    CommandLine { flags, other_flags: Vec::new(), odd_flags: Vec::new(), program: None, source: "default".to_owned() }
+    CommandLine { flags, other_flags: Vec::new(), odd_flags: Vec::new(), program: None, pid: None, source: "default".to_owned() }
+}
+
+/// Programs that start another one, which follows their own words.
+const STARTERS: [&str; 21] = [
+    "chroot",
+    "chrt",
+    "cgexec",
+    "env",
+    "exec",
+    "flock",
+    "hyperkube",
+    "ionice",
+    "nice",
+    "nohup",
+    "nsenter",
+    "numactl",
+    "prlimit",
+    "setpriv",
+    "setsid",
+    "stdbuf",
+    "sudo",
+    "systemd-inhibit",
+    "systemd-run",
+    "taskset",
+    "timeout",
+];
+const SHELLS: [&str; 6] = ["ash", "bash", "busybox", "dash", "sh", "zsh"];
+/// Shells within shells.
+const DEEPEST: usize = 4;
+
+/// The kubelet's own words of a command that starts it by way of another program: `/bin/sh -c "exec kubelet --v=2"`, `env A=b nice kubelet`.
+/// As they are, where it is not found in them.
+fn kubelets(mut words: Vec<Word>, variables: &BTreeMap<String, Word>) -> Vec<Word> {
+    for _ in 0..DEEPEST {
+        let Some(program) = words.first().map(|word| base_name(&word.value)) else { break };
+        if STARTERS.contains(&program) {
+            // The name of a unit or of a user may be kubelet, too.
+            let named =
+                |before: &Word| matches!(before.value.as_str(), "--unit" | "--slice" | "--description" | "--uid" | "--gid" | "--user" | "-u" | "-p" | "-E");
+            let starts = |pair: &[Word]| matches!(pair, [before, word] if base_name(&word.value).starts_with("kubelet") && !named(before));
+            let shell = |pair: &[Word]| matches!(pair, [_, word] if SHELLS.contains(&base_name(&word.value)));
+            let Some(at) = words.windows(2).position(|pair| starts(pair) || shell(pair)) else { break };
+            words.drain(..=at);
+        } else if SHELLS.contains(&program) {
+            let Some(script) = script(&words) else { break };
+            let commands = shell_commands(script, variables);
+            let is_kubelet = |word: &Word| base_name(&word.value).starts_with("kubelet");
+            let starter = |word: &Word| STARTERS.contains(&base_name(&word.value)) || SHELLS.contains(&base_name(&word.value));
+            let starts = |command: &&Vec<Word>| command.first().is_some_and(|first| is_kubelet(first) || (starter(first) && command.iter().any(is_kubelet)));
+            let Some(command) = commands.iter().rev().find(starts) else { break };
+            words.clone_from(command);
+        } else {
+            break;
+        }
+    }
+    words
+}
+
+fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+/// What `sh -c`, `bash -ec` and the like are given.
+fn script(words: &[Word]) -> Option<&Word> {
+    let at = words
+        .iter()
+        .skip(1)
+        .take_while(|word| word.value.starts_with(['-', '+']))
+        .position(|word| !word.value.starts_with("--") && word.value.ends_with('c'))?;
+    words.get(at + 2)
+}
+
+/// What stands for a word that only a shell can tell: such a value is not known.
+const UNKNOWN: char = '\u{fffd}';
+
+/// The commands of a shell's script, one after the other, each as its words: with quotes removed, and the variables that the unit sets replaced.
+fn shell_commands(script: &Word, variables: &BTreeMap<String, Word>) -> Vec<Vec<Word>> {
+    let mut commands = vec![Vec::new()];
+    let mut word: Option<String> = None;
+    let mut quote: Option<char> = None;
+    let mut chars = script.value.chars().peekable();
+    let end = |commands: &mut Vec<Vec<Word>>, word: &mut Option<String>| {
+        let word = word.take().map(|word| Sourced::new(word, script.source.clone()));
+        commands.last_mut().into_iter().for_each(|command| command.extend(word.clone()));
+    };
+    while let Some(c) = chars.next() {
+        match (c, quote) {
+            (c, Some(open)) if c == open => quote = None,
+            ('"' | '\'', None) => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            ('\\', None | Some('"')) => match chars.next() {
+                Some('\n') | None => {}
+                Some(next) => word.get_or_insert_default().push(next),
+            },
+            ('$', None | Some('"')) => match variable(&mut chars).and_then(|name| variables.get(&name)) {
+                Some(value) if quote.is_some() => word.get_or_insert_default().push_str(&value.value),
+                // Split at blanks, and quotes within it are no quotes any more.
+                Some(value) => {
+                    let mut parts = value.value.split_ascii_whitespace().peekable();
+                    while let Some(part) = parts.next() {
+                        word.get_or_insert_default().push_str(part);
+                        if parts.peek().is_some() {
+                            end(&mut commands, &mut word);
+                        }
+                    }
+                }
+                None => word.get_or_insert_default().push(UNKNOWN),
+            },
+            ('`', None | Some('"')) => {
+                let _ = chars.by_ref().find(|c| *c == '`');
+                word.get_or_insert_default().push(UNKNOWN);
+            }
+            (c, Some(_)) => word.get_or_insert_default().push(c),
+            (c, None) if c == '\n' || ";&|".contains(c) => {
+                end(&mut commands, &mut word);
+                commands.push(Vec::new());
+            }
+            (c, None) if c.is_ascii_whitespace() => end(&mut commands, &mut word),
+            // Where its output goes is no word of it.
+            ('>' | '<', None) => {
+                if word.as_ref().is_some_and(|word| !word.chars().all(|c| c.is_ascii_digit())) {
+                    end(&mut commands, &mut word);
+                }
+                word = None;
+                while chars.next_if(|c| matches!(c, '>' | '<' | '&' | ' ')).is_some() {}
+                while chars.next_if(|c| !c.is_ascii_whitespace() && !";|&".contains(*c)).is_some() {}
+            }
+            (c, None) => word.get_or_insert_default().push(c),
+        }
+    }
+    end(&mut commands, &mut word);
+    // `A=b kubelet` sets a variable for it.
+    for command in &mut commands {
+        let assignments = command.iter().take_while(|word| word.value.split_once('=').is_some_and(|(name, _)| is_name(name))).count();
+        command.drain(..assignments);
+    }
+    commands.retain(|command| !command.is_empty());
+    commands
+}
+
+/// The name after `$`: `{NAME}`, `NAME`; `None` of what is more than a name, which is passed over.
+fn variable(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<String> {
+    match chars.peek()? {
+        '{' => {
+            let inside: String = chars.by_ref().skip(1).take_while(|c| *c != '}').collect();
+            Some(inside).filter(|name| is_name(name))
+        }
+        '(' => {
+            let mut depth = 0_usize;
+            for c in chars.by_ref() {
+                match c {
+                    '(' => depth += 1,
+                    ')' => depth = depth.saturating_sub(1),
+                    _ => {}
+                }
+                if depth == 0 {
+                    break;
+                }
+            }
+            None
+        }
+        _ => {
+            let mut name = String::new();
+            while let Some(c) = chars.next_if(|c| c.is_ascii_alphanumeric() || *c == '_') {
+                name.push(c);
+            }
+            Some(name).filter(|name| !name.is_empty())
+        }
+    }
 }
 
 /// The unit's main process; where systemd does not tell of such a unit, the process that is called kubelet.
@@ -158,7 +332,7 @@ impl CommandLine {
     /// (`cliflag.WordSepNormalizeFunc`); of a value the last one counts, and lists add up.
     fn of(words: &[Word], source: String) -> Self {
         let program = words.first().map(|word| word.value.clone());
-        let mut parsed = Self { flags: BTreeMap::new(), other_flags: Vec::new(), odd_flags: Vec::new(), program, source };
+        let mut parsed = Self { flags: BTreeMap::new(), other_flags: Vec::new(), odd_flags: Vec::new(), program, pid: None, source };
         // What is no flag can be told from a flag's value only as long as all are known; and of `hyperkube kubelet` the second is none.
         let mut all_known = parsed.program.as_ref().is_some_and(|program| program.rsplit('/').next().is_some_and(|name| name.starts_with("kubelet")));
         let mut words = words.iter().skip(1).peekable();
@@ -167,7 +341,7 @@ impl CommandLine {
                 break;
             }
             let Some((name, value)) = name_and_value(&word.value) else {
-                if all_known {
+                if all_known && !word.value.contains(UNKNOWN) {
                     let said =
                         format!("{:?} belongs to no flag, and the kubelet takes no other words; a switch is given its value as --flag=false", cut(&word.value));
                     parsed.odd(&cut(&word.value), &word.source, &word.value, Oddity::Refused(said));
@@ -192,6 +366,10 @@ impl CommandLine {
                 parsed.odd(&name, &place, &word.value, Oddity::Refused(format!("--{name} stands at the end without a value")));
                 String::new()
             };
+            if value.contains(UNKNOWN) {
+                parsed.other(name, place);
+                continue;
+            }
             if let Some(release) = flag.gone {
                 parsed.odd(&name, &place, &word.value, Oddity::Gone { release });
             } else if let Some(expected) = flag.refuses(&value) {
@@ -271,26 +449,37 @@ pub(in crate::observe) fn variables(host: &Host, unit: &Unit, source: UnitSource
 
 /// With the unit's specifiers replaced. Over D-Bus systemd has done that already.
 fn expanded(host: &Host, text: &str, unit: &Unit, source: UnitSource) -> String {
-    if source == UnitSource::Files { specifiers(host, text, &unit.name) } else { text.to_owned() }
+    if source == UnitSource::Files { specifiers(host, text, unit) } else { text.to_owned() }
 }
 
-/// The specifiers of systemd.unit(5), "Specifiers", that say something of a system's unit without an instance.
-fn specifiers(host: &Host, text: &str, unit: &str) -> String {
+/// The specifiers of systemd.unit(5), "Specifiers", of a system's unit without an instance.
+fn specifiers(host: &Host, text: &str, unit: &Unit) -> String {
     let line = |path: &str| host.read_text(path, 1 << 12).ok().map(|text| text.trim().to_owned());
     let hostname = || line("/proc/sys/kernel/hostname").filter(|_| host.path() == Path::new("/")).or_else(|| line("/etc/hostname"));
-    let release = |key: &str| {
-        let text = line("/etc/os-release")?;
-        Some(text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default().trim_matches('"').to_owned())
+    let entry = |path: &str, key: &str| {
+        let text = line(path)?;
+        let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).map(|value| value.trim_matches('"').to_owned());
+        value.filter(|value| !value.is_empty())
     };
+    let release = |key: &str| Some(entry("/etc/os-release", key).unwrap_or_default());
+    let name = unit.name.strip_suffix(".service").unwrap_or(&unit.name);
+    let path = unit.fragment_path.as_deref().unwrap_or_default();
     let meaning = |specifier: char| match specifier {
         '%' => Some("%".to_owned()),
-        'n' => Some(unit.to_owned()),
-        'N' | 'p' | 'P' => Some(unit.strip_suffix(".service").unwrap_or(unit).to_owned()),
-        'i' | 'I' | 'j' | 'J' => Some(String::new()),
+        'n' => Some(unit.name.clone()),
+        'N' | 'p' => Some(name.to_owned()),
+        'P' => Some(name.replace('-', "/")),
+        'j' | 'J' => Some(name.rsplit('-').next().unwrap_or_default().to_owned()),
+        'i' | 'I' => Some(String::new()),
+        'f' => Some(format!("/{}", name.replace('-', "/"))),
+        'y' => Some(path.to_owned()),
+        'Y' => Some(path.rsplit_once('/').map_or("", |(dir, _)| dir).to_owned()),
         'S' => Some("/var/lib".to_owned()),
         'C' => Some("/var/cache".to_owned()),
         'L' => Some("/var/log".to_owned()),
         't' => Some("/run".to_owned()),
+        'd' => Some(format!("/run/credentials/{}", unit.name)),
+        'D' => Some("/usr/share".to_owned()),
         'E' => Some("/etc".to_owned()),
         'T' => Some("/tmp".to_owned()),
         'V' => Some("/var/tmp".to_owned()),
@@ -298,13 +487,19 @@ fn specifiers(host: &Host, text: &str, unit: &str) -> String {
         'u' | 'g' => Some("root".to_owned()),
         'U' | 'G' => Some("0".to_owned()),
         's' => Some("/bin/sh".to_owned()),
-        'H' | 'q' => hostname(),
+        'H' => hostname(),
+        'q' => entry("/etc/machine-info", "PRETTY_HOSTNAME").or_else(hostname),
         'l' => hostname().map(|name| name.split('.').next().unwrap_or_default().to_owned()),
         'm' => line("/etc/machine-id"),
         'b' => line("/proc/sys/kernel/random/boot_id").map(|id| id.replace('-', "")),
         'v' => line("/proc/sys/kernel/osrelease"),
+        'a' => Some(architecture().to_owned()),
         'o' => release("ID"),
         'w' => release("VERSION_ID"),
+        'W' => release("VARIANT_ID"),
+        'B' => release("BUILD_ID"),
+        'M' => release("IMAGE_ID"),
+        'A' => release("IMAGE_VERSION"),
         _ => None,
     };
     let mut out = String::new();
@@ -319,6 +514,15 @@ fn specifiers(host: &Host, text: &str, unit: &str) -> String {
         }
     }
     out
+}
+
+/// As systemd.unit(5) has it at `ConditionArchitecture=`.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "x86-64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }
 
 /// A word of ExecStart: `$NAME` as a word of its own is split at whitespace, and is no word at all where it is empty.
@@ -543,8 +747,69 @@ mod tests {
         assert_eq!(words(&["kubelet", "$ARGS", "$EMPTY", "$NONE", "--c"], &env), ["kubelet", "--a", "--b=x y", "--c"]);
         assert_eq!(words(&["kubelet", "${ARGS}", "--d=${EMPTY}x"], &env), ["kubelet", "--a --b='x y'", "--d=x"]);
         assert_eq!(words(&["a$$b", "${no", "$"], &env), ["a$b", "${no", "$"]);
+    }
+
+    #[test]
+    fn specifiers_of_a_unit_are_systemds() {
         let host = Host::open("/".as_ref()).unwrap();
-        assert_eq!(specifiers(&host, "100%% %N %S/%i %x %", UNIT), "100% kubelet /var/lib/ %x %");
+        let unit = |name: &str| Unit { name: name.to_owned(), fragment_path: Some(format!("/etc/systemd/system/{name}")), ..Unit::default() };
+        let replaced = |name: &str, text: &str| specifiers(&host, text, &unit(name));
+        assert_eq!(replaced(UNIT, "100%% %n %N %S/%i %x %"), "100% kubelet.service kubelet /var/lib/ %x %");
+        assert_eq!(
+            replaced("my-kubelet.service", "%p %j %P %f %y %Y %d"),
+            "my-kubelet kubelet my/kubelet /my/kubelet /etc/systemd/system/my-kubelet.service /etc/systemd/system /run/credentials/my-kubelet.service"
+        );
+        assert_eq!(replaced(UNIT, "%t %C %L %E %T %V %h %u %U %s %D"), "/run /var/cache /var/log /etc /tmp /var/tmp /root root 0 /bin/sh /usr/share");
+    }
+
+    /// The kubelet's words of a command line.
+    fn own(argv: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
+        let words = argv.iter().map(|word| Sourced::new((*word).to_owned(), "unit")).collect();
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), Sourced::new((*value).to_owned(), "env"))).collect();
+        kubelets(words, &variables).into_iter().map(|word| word.value).collect()
+    }
+
+    #[test]
+    fn a_kubelet_that_is_started_by_way_of_another_program_has_its_own_words() {
+        let plain = ["/usr/bin/kubelet", "--root-dir", "/var/lib/kubelet", "--v=2"];
+        assert_eq!(own(&plain, &[]), plain);
+        for starter in [
+            &["/bin/sh", "-c"][..],
+            &["/bin/bash", "-e", "-c"],
+            &["bash", "-ec"],
+            &["/usr/bin/env", "A=b", "-u", "C", "sh", "-c"],
+            &["/usr/bin/systemd-run", "--scope", "--unit", "kubelet", "/bin/sh", "-c"],
+        ] {
+            for script in [
+                "exec /usr/bin/kubelet --root-dir /var/lib/kubelet --v=2",
+                "/usr/bin/kubelet --root-dir '/var/lib/kubelet' \\\n  \"--v=2\" >>/var/log/kubelet.log 2>&1",
+                "set -e; mkdir -p /var/lib/kubelet && GOMAXPROCS=2 exec nice -n -5 taskset -c 0-3 /usr/bin/kubelet $ROOT --v=${LEVEL} | tee /var/log/kubelet",
+            ] {
+                let argv: Vec<&str> = starter.iter().copied().chain([script]).collect();
+                assert_eq!(own(&argv, &[("ROOT", "--root-dir /var/lib/kubelet"), ("LEVEL", "2")]), plain, "{argv:?}");
+            }
+        }
+        for starter in [
+            &["/usr/bin/env", "PATH=/usr/bin"][..],
+            &["/usr/bin/nice", "-n", "-5"],
+            &["nice"],
+            &["/usr/bin/taskset", "-c", "0-3"],
+            &["systemd-run", "--scope", "-p", "CPUWeight=200", "--unit", "kubelet"],
+            &["numactl", "--cpunodebind=0", "chrt", "-r", "5"],
+        ] {
+            let argv: Vec<&str> = starter.iter().copied().chain(plain).collect();
+            assert_eq!(own(&argv, &[]), plain, "{argv:?}");
+        }
+        let unknown = ["/bin/sh", "/opt/start-kubelet"];
+        assert_eq!(own(&unknown, &[]), unknown);
+        assert_eq!(own(&["sh", "-c", "exec /opt/start"], &[]), ["sh", "-c", "exec /opt/start"]);
+        let told =
+            own(&["sh", "-c", "exec kubelet --v=$(cat /v) --node-ip \"$(ip a | head -1)\" --hostname-override=`hostname` --max-pods=$MOST --port=10250"], &[]);
+        let words: Vec<Word> = told.iter().map(|word| Sourced::new(word.clone(), "p")).collect();
+        let parsed = CommandLine::of(&words, String::new());
+        assert_eq!(parsed.flags.keys().collect::<Vec<_>>(), ["port"], "what only a shell can tell is not known");
+        assert!(parsed.odd_flags.is_empty(), "{:?}", parsed.odd_flags);
+        assert_eq!(parsed.other_flags.len(), 4);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub(super) mod command_line;
 mod flags;
+mod program;
 mod quantity;
 mod schema;
 mod settings;
@@ -17,11 +18,10 @@ use super::kubeconfig::{self, state_of};
 use super::yaml::{self, At, Node, Tree};
 use crate::facts::kubelet::{Fault, File, FileState, IgnoredField, Manifest, OddFlag, Oddity};
 use crate::facts::{Kubelet, Observed, Sourced, Units};
+use command_line::CommandLine;
 use settings::Settings;
 
 const LIMIT: u64 = 4 << 20;
-/// Longer than the list of packages of a machine with all of Debian's.
-const DPKG_LIMIT: u64 = 64 << 20;
 /// More drop-ins than anybody writes.
 const MOST_DROP_INS: usize = 100;
 
@@ -29,7 +29,7 @@ const MOST_DROP_INS: usize = 100;
 #[must_use]
 pub fn observe(host: &Host, units: &Observed<Units>) -> Kubelet {
     let command_line = command_line::observe(host, units);
-    let version = version(host, &command_line);
+    let version = program::version(host, &command_line);
     let release = Kubelet::release_of(version.as_ref());
     let flag = |name: &str| command_line.flags.get(name).filter(|flag| !flag.value.is_empty()).cloned();
     let mut files = Files { release, ..Files::default() };
@@ -40,8 +40,10 @@ pub fn observe(host: &Host, units: &Observed<Units>) -> Kubelet {
     let whole = config.is_none() || files.merged.is_some();
     let mut effective = files.merged.unwrap_or_else(nothing);
     overlay(&mut effective, &command_line.flags);
+    let mut refusals = validate::check(&effective, release);
+    refusals.extend(unknown_gates(host, &command_line, &effective));
     let settings = Settings { flags: &command_line.flags, config: &effective, file: config.as_ref().map(|file| file.path.value.as_str()) };
-    let mut found = settings::kubelet(&settings, command_line.source);
+    let mut found = settings::kubelet(&settings, command_line.source.clone());
     found.version = version;
     found.config = config;
     found.config_dir = config_dir.map(|path| File { state: directory(host, &path.value), path });
@@ -56,9 +58,18 @@ pub fn observe(host: &Host, units: &Observed<Units>) -> Kubelet {
     found.surroundings = surroundings::observe(host, &found);
     found.surroundings.manifests = manifests(host, &found);
     if whole {
-        refuse(&mut found, validate::check(&effective, release));
+        refuse(&mut found, refusals);
     }
     found
+}
+
+/// A gate that it does not know stops the kubelet (`featuregate.SetFromMap`: unrecognized feature gate).
+fn unknown_gates(host: &Host, command_line: &CommandLine, config: &Node) -> Vec<validate::Refusal> {
+    let set = config.find(&["featureGates"]).map(Node::entries).unwrap_or_default();
+    let names: Vec<String> = set.iter().map(|(key, _)| key.name.clone()).collect();
+    let (path, unknown) = program::unknown_gates(host, command_line, &names);
+    let set = set.iter().filter(|(key, _)| unknown.contains(&key.name));
+    set.map(|(key, _)| (key.at.clone(), format!("featureGates has {}, which {path} does not know: it is misspelt, newer, or gone", key.name))).collect()
 }
 
 /// The manifests of static pods; none where the kubelet looks for none.
@@ -87,18 +98,6 @@ fn overlay(config: &mut Node, flags: &BTreeMap<String, Sourced<String>>) {
             None => config.set(&path, node),
         }
     }
-}
-
-/// The version of the package that the kubelet's program is of. Other than by Debian's packages no file tells it: the program itself
-/// does only when it runs, in its log.
-fn version(host: &Host, command_line: &command_line::CommandLine) -> Option<Sourced<String>> {
-    const DPKG: &str = "/var/lib/dpkg/status";
-    let ours = command_line.program.as_deref().is_none_or(|program| program == "/usr/bin/kubelet" || program == "kubelet");
-    let text = host.read_text(DPKG, DPKG_LIMIT).ok().filter(|_| ours)?;
-    let mut lines = text.lines().enumerate().skip_while(|(_, line)| *line != "Package: kubelet").take_while(|(_, line)| !line.is_empty());
-    let (index, version) = lines.find_map(|(index, line)| Some((index, line.strip_prefix("Version: ")?)))?;
-    let version = version.split_once(':').map_or(version, |(_, version)| version).split(['-', '+', '~']).next()?;
-    Some(Sourced::new(version.to_owned(), format!("{DPKG}:{}", index + 1)))
 }
 
 /// The configuration files as they are read one after the other.

@@ -1,6 +1,7 @@
 //! What the kubelet's configuration meets on the machine: its name, swap, cgroups, the resolver, other users of the API server.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
@@ -40,8 +41,41 @@ pub(super) fn observe(host: &Host, kubelet: &Kubelet) -> Surroundings {
         api_servers: api_servers(host, kubelet),
         cpus: cpus(host),
         mirror_names: mirror_names(host, kubelet),
+        addresses: kubelet.flags.get("node-ip").filter(|flag| !flag.value.is_empty()).and_then(|_| addresses(host)),
         volume_plugins: kubelet.setting("volumePluginDir").filter(|dir| !dir.value.is_empty()).map(|dir| directory(host, &dir.value)),
     }
+}
+
+/// A routing table of hundreds of thousands of routes.
+const ROUTES_LIMIT: u64 = 64 << 20;
+/// More than any node has.
+const MOST_ADDRESSES: usize = 10_000;
+
+/// The addresses of the network that PID 1 is in: those of IPv4 that its routing table has as local, and all of IPv6.
+fn addresses(host: &Host) -> Option<Vec<IpAddr>> {
+    let read = |path: &str| host.read_text(path, ROUTES_LIMIT).ok().filter(|_| host.is_live());
+    let mut found = local_addresses(&read("/proc/1/net/fib_trie")?);
+    // Absent where IPv6 is switched off.
+    found.extend(read("/proc/1/net/if_inet6").unwrap_or_default().lines().filter_map(|line| {
+        let digits = line.split_whitespace().next()?;
+        Some(IpAddr::from(u128::from_str_radix(digits, 16).ok()?.to_be_bytes()))
+    }));
+    found.truncate(MOST_ADDRESSES);
+    Some(found)
+}
+
+/// Of `/proc/net/fib_trie`, which has each prefix below its address, and each table anew.
+fn local_addresses(trie: &str) -> Vec<IpAddr> {
+    let mut found = BTreeSet::new();
+    let mut address = None;
+    for line in trie.lines().map(str::trim) {
+        match line.strip_prefix("|-- ") {
+            Some(text) => address = text.parse::<IpAddr>().ok(),
+            None if line.starts_with("/32 host LOCAL") => found.extend(address),
+            None => {}
+        }
+    }
+    found.into_iter().collect()
 }
 
 /// `0-3,6` of sysfs; what the kubelet's cAdvisor counts (`machine.GetMachineInfo`).
@@ -209,4 +243,20 @@ fn manifest(host: &Host, path: &str) -> Option<Sourced<String>> {
     let (at, port) = flag("--secure-port=").unwrap_or((at, "6443"));
     let address = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
     Some(at.sourced(format!("https://{address}:{port}"))).filter(|server| endpoint(&server.value).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_those_that_the_routing_table_has_as_local() {
+        let trie = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     +-- 192.0.2.0/24 2 0 2\n        |-- 192.0.2.0\n           /24 link UNICAST\n\
+                    \x20       |-- 192.0.2.7\n           /32 host LOCAL\n        |-- 192.0.2.255\n           /32 link BROADCAST\nLocal:\n     |-- 127.0.0.1\n        /32 host LOCAL\n\
+                    \x20    |-- 192.0.2.7\n        /32 host LOCAL\n";
+        let expected: Vec<IpAddr> = ["127.0.0.1", "192.0.2.7"].iter().map(|address| address.parse().unwrap()).collect();
+        assert_eq!(local_addresses(trie), expected);
+        let own = addresses(&Host::open(Path::new("/")).unwrap()).unwrap();
+        assert!(own.contains(&"127.0.0.1".parse().unwrap()), "this machine's: {own:?}");
+    }
 }

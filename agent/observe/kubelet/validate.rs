@@ -2,10 +2,11 @@
 //!
 //! From `pkg/kubelet/apis/config/validation/validation.go`, `pkg/kubelet/eviction/helpers.go`, the managers of `pkg/kubelet/cm` and what
 //! `cmd/kubelet/app/server.go` parses on the way (1.20 to 1.36). Where a rule came or went with a release or hangs on a feature gate, it
-//! is applied only as far as the release and the gate are known. Which gates a release has is not known here; the kubelet's log tells
+//! is applied only as far as the release and the gate are known. Which gates a kubelet has its program tells (`program`), and its log
 //! (`unrecognized feature gate`).
 
 use super::quantity::{duration, quantity, threshold};
+use crate::config::nearest;
 use crate::observe::yaml::{At, Node, Tree};
 
 /// What is wrong, and where.
@@ -101,14 +102,34 @@ const CIPHERS: [&str; 27] = [
 ];
 
 /// The feature gates that rules hang on, and the release from which each is on unless it is set (`pkg/features/kube_features.go`).
-const GATES: [(&str, u32); 7] = [
+const GATES: [(&str, u32); 11] = [
+    ("CPUManagerPolicyOptions", 23),
     ("CustomCPUCFSQuotaPeriod", u32::MAX),
     ("GracefulNodeShutdown", 21),
     ("GracefulNodeShutdownBasedOnPodPriority", 24),
     ("ImageMaximumGCAge", 30),
     ("KubeletCrashLoopBackOffMax", 35),
     ("KubeletEnsureSecretPulledImages", 35),
+    ("KubeletTracing", 27),
+    ("LoggingAlphaOptions", u32::MAX),
+    ("MemoryQoS", u32::MAX),
     ("RotateKubeletServerCertificate", 12),
+];
+
+/// Gates that have had their day: from that release on the kubelet refuses to have them set otherwise
+/// (`lockToDefault` of `test/compatibility_lifecycle/reference/versioned_feature_list.yaml`), and later to have them set at all.
+#[rustfmt::skip] // one table
+const LOCKED: [(&str, u32, bool); 34] = [
+    ("AllowServiceLBStatusOnNonLB", 32, false), ("AnyVolumeDataSource", 33, true), ("BtreeWatchCache", 33, true), ("CPUManagerPolicyOptions", 33, true),
+    ("CRDValidationRatcheting", 33, true), ("CSIMigrationPortworx", 33, true), ("ComponentSLIs", 32, true), ("CronJobsScheduledAnnotation", 32, true),
+    ("CustomResourceFieldSelectors", 32, true), ("DevicePluginCDIDevices", 31, true), ("HonorPVReclaimPolicy", 33, true), ("JobBackoffLimitPerIndex", 33, true),
+    ("JobSuccessPolicy", 33, true), ("KubeletTracing", 34, true), ("LoadBalancerIPMode", 32, true), ("LogarithmicScaleDown", 31, true),
+    ("MatchLabelKeysInPodAffinity", 33, true), ("MemoryManager", 32, true), ("NFTablesProxyMode", 33, true),
+    ("NodeInclusionPolicyInPodTopologySpread", 33, true), ("NodeSwap", 34, true), ("PodIndexLabel", 32, true), ("PodSchedulingReadiness", 30, true),
+    ("RecursiveReadOnlyMounts", 33, true), ("RetryGenerateName", 32, true), ("ServiceAccountTokenJTI", 32, true), ("ServiceAccountTokenNodeBinding", 33, true),
+    ("ServiceAccountTokenPodNodeInfo", 32, true), ("ServiceTrafficDistribution", 33, true), ("SidecarContainers", 33, true),
+    ("SizeMemoryBackedVolumes", 32, true), ("StatefulSetAutoDeletePVC", 32, true), ("StructuredAuthorizationConfiguration", 32, true),
+    ("TopologyAwareHints", 33, true),
 ];
 
 /// The newest release whose gates are known.
@@ -145,6 +166,8 @@ pub(super) fn check(config: &Node, release: Option<u32>) -> Vec<Refusal> {
         }
     }
     gates(config, release, &mut refused);
+    locked(config, release, &mut refused);
+    options(config, release, &mut refused);
     image_gc(config, &mut refused);
     eviction(config, &mut refused);
     reserved(config, &mut refused);
@@ -153,6 +176,7 @@ pub(super) fn check(config: &Node, release: Option<u32>) -> Vec<Refusal> {
     cgroups(config, &mut refused);
     shutdown(config, &mut refused);
     images(config, &mut refused);
+    allowlist(config, &mut refused);
     logs(config, &mut refused);
     logging(config, &mut refused);
     others(config, release, &mut refused);
@@ -182,12 +206,74 @@ fn gates(config: &Node, release: Option<u32>, refused: &mut Vec<Refusal>) {
     needs("KubeletEnsureSecretPulledImages", config.find(&["imagePullCredentialsVerificationPolicy"]), "imagePullCredentialsVerificationPolicy", refused);
     let bootstrap = config.find(&["serverTLSBootstrap"]).filter(|node| node.bool() == Some(true));
     needs("RotateKubeletServerCertificate", bootstrap, "serverTLSBootstrap", refused);
+    let tracing = config.find(&["tracing"]).filter(|_| release.is_some_and(|release| release >= 25));
+    needs("KubeletTracing", tracing, "tracing", refused);
+    let tiered = config.find(&["memoryReservationPolicy"]).filter(|node| node.text() == Some("TieredReservation"));
+    needs("MemoryQoS", tiered, "memoryReservationPolicy: TieredReservation", refused);
+    for format in ["text", "json"] {
+        // Before 1.24 no gate stood before them.
+        let option = |name: &str| config.find(&["logging", "options", format, name]).filter(|_| release.is_some_and(|release| release >= 24));
+        needs("LoggingAlphaOptions", option("splitStream").filter(|node| node.bool() == Some(true)), "logging.options.splitStream", refused);
+        let sized = option("infoBufferSize").filter(|node| node.text().map_or_else(|| node.number(), quantity).is_some_and(|size| size > 0.0));
+        needs("LoggingAlphaOptions", sized, "logging.options.infoBufferSize", refused);
+    }
     // Its default was off, and then on without a gate; a gate that is set to off is refused in every release that has it.
     for (gate, path) in [("NodeLogQuery", &["enableSystemLogQuery"][..]), ("NodeSwap", &["memorySwap", "swapBehavior"])] {
         let off = config.find(&["featureGates", gate]).is_some_and(|set| set.bool() == Some(false));
         let set = config.find(path).filter(|node| off && node.bool() != Some(false) && node.text() != Some(""));
         if let Some(node) = set {
             refused.push((node.at.clone(), format!("{} needs the feature gate {gate}, which is off", path.join("."))));
+        }
+    }
+}
+
+fn locked(config: &Node, release: Option<u32>, refused: &mut Vec<Refusal>) {
+    for (key, value) in config.find(&["featureGates"]).map(Node::entries).unwrap_or_default() {
+        let Some((name, from, locked)) = LOCKED.iter().find(|(name, ..)| *name == key.name) else { continue };
+        if release.is_some_and(|release| release >= *from) && value.bool() == Some(!locked) {
+            refused.push((value.at.clone(), format!("featureGates.{name} is {value}, and Kubernetes 1.{from} and later have it locked to {locked}")));
+        }
+    }
+}
+
+/// The options of the CPU and the topology manager (`pkg/kubelet/cm/cpumanager/policy_options.go`, `policy_none.go`,
+/// `pkg/kubelet/cm/topologymanager/policy_options.go`). Of names that came later nothing is known here: only a slip of the pen is told.
+fn options(config: &Node, release: Option<u32>, refused: &mut Vec<Refusal>) {
+    const CPU: [&str; 6] = [
+        "align-by-socket",
+        "distribute-cpus-across-cores",
+        "distribute-cpus-across-numa",
+        "full-pcpus-only",
+        "prefer-align-cpus-by-uncorecache",
+        "strict-cpu-reservation",
+    ];
+    const TOPOLOGY: [&str; 2] = ["max-allowable-numa-nodes", "prefer-closest-numa-nodes"];
+    let list = |field: &str| config.find(&[field]).filter(|node| !node.entries().is_empty());
+    let is_static = config.find(&["cpuManagerPolicy"]).and_then(Node::text) == Some("static");
+    if let Some(node) = list("cpuManagerPolicyOptions").filter(|_| !is_static && gate(config, release, "CPUManagerPolicyOptions") != Some(false)) {
+        refused.push((node.at.clone(), "cpuManagerPolicyOptions needs cpuManagerPolicy: static".to_owned()));
+    }
+    for (field, known) in [("cpuManagerPolicyOptions", &CPU[..]), ("topologyManagerPolicyOptions", &TOPOLOGY)] {
+        for (key, value) in list(field).map(Node::entries).unwrap_or_default() {
+            let name = key.name.as_str();
+            if !known.contains(&name) {
+                let meant = nearest(name, known.iter().copied());
+                refused.extend(meant.map(|meant| (key.at.clone(), format!("{field} has {name:?}, which is no option; did you mean {meant}?"))));
+                continue;
+            }
+            let text = value.text().unwrap_or_default();
+            let expected = match name {
+                "max-allowable-numa-nodes" => text.parse::<i64>().map_or(true, |most| most < 8).then_some("a whole number from 8 on"),
+                _ => super::flags::parse_bool(text).is_none().then_some("true or false"),
+            };
+            refused.extend(expected.map(|expected| (value.at.clone(), format!("{field}.{name} is {value}, where {expected} is expected in a string"))));
+        }
+    }
+    let on = |option: &str| config.find(&["cpuManagerPolicyOptions", option]).filter(|node| node.text().and_then(super::flags::parse_bool) == Some(true));
+    let across_cores = on("distribute-cpus-across-cores").filter(|_| is_static);
+    for other in ["full-pcpus-only", "prefer-align-cpus-by-uncorecache"] {
+        if let Some(node) = across_cores.filter(|_| on(other).is_some()) {
+            refused.push((node.at.clone(), format!("cpuManagerPolicyOptions.distribute-cpus-across-cores cannot be used with {other}")));
         }
     }
 }
@@ -409,6 +495,19 @@ fn images(config: &Node, refused: &mut Vec<Refusal>) {
     }
 }
 
+/// `pkg/kubelet/images/pullmanager/image_pull_policies.go` `ValidateAllowlistImagesPatterns`.
+fn allowlist(config: &Node, refused: &mut Vec<Refusal>) {
+    for pattern in config.find(&["preloadedImagesVerificationAllowlist"]).map(Node::items).unwrap_or_default() {
+        let Some(text) = pattern.text().map(str::trim) else { continue };
+        let prefix = text.strip_suffix("/*");
+        let fine = prefix.map_or_else(|| !text.is_empty() && !text.contains('*') && !text.ends_with('/'), |prefix| !prefix.is_empty() && !prefix.contains('*'));
+        if !fine {
+            let said = format!("preloadedImagesVerificationAllowlist has {pattern}, where an image without tag, or a path that ends in /*, is expected");
+            refused.push((pattern.at.clone(), said));
+        }
+    }
+}
+
 fn logs(config: &Node, refused: &mut Vec<Refusal>) {
     let text = |field: &str| config.find(&[field]).and_then(|node| Some((node, node.text()?))).filter(|(_, text)| !text.is_empty());
     if let Some((node, _)) = text("containerLogMaxSize").filter(|(_, size)| quantity(size).is_none()) {
@@ -468,6 +567,12 @@ fn others(config: &Node, release: Option<u32>, refused: &mut Vec<Refusal>) {
     let rate = config.find(&["tracing", "samplingRatePerMillion"]);
     if let Some(node) = rate.filter(|node| node.int().is_some_and(|rate| !(0..=1_000_000).contains(&rate))) {
         refused.push((node.at.clone(), format!("tracing.samplingRatePerMillion is {node}, where a number from 0 to 1000000 is expected")));
+    }
+    // `component-base/tracing/api/v1/config.go` `validateEndpoint`.
+    let endpoint = config.find(&["tracing", "endpoint"]).and_then(|node| Some((node, node.text()?)));
+    let schemes = ["dns:", "unix:", "unix-abstract:"];
+    if let Some((node, _)) = endpoint.filter(|(_, text)| text.contains("//") && !schemes.iter().any(|scheme| text.starts_with(scheme))) {
+        refused.push((node.at.clone(), format!("tracing.endpoint is {node}, where HOST:PORT, or a URL of dns, unix or unix-abstract, is expected")));
     }
     for node in config.find(&["tlsCipherSuites"]).map(Node::items).unwrap_or_default() {
         if node.text().is_some_and(|name| !CIPHERS.contains(&name)) {
@@ -635,7 +740,15 @@ mod tests {
         ("pod logs path %q must be absolute path", "podLogsDir: var/log", "1: podLogsDir is \"var/log\", where an absolute path of ASCII without . and .. is expected"),
         ("pod logs path %q must be normalized", "podLogsDir: /var/../log", "1: podLogsDir is \"/var/../log\", where an absolute path of ASCII without . and .. is expected"),
         ("pod logs path %q mut contains ASCII characters only", "podLogsDir: /var/lög", "1: podLogsDir is \"/var/lög\", where an absolute path of ASCII without . and .. is expected"),
+        ("unsupported scheme: %v.  Options are none, dns, unix, or unix-abstract", "tracing: {endpoint: \"http://127.0.0.1:4317\"}", "1: tracing.endpoint is \"http://127.0.0.1:4317\", where HOST:PORT, or a URL of dns, unix or unix-abstract, is expected"),
+        ("invalid image pattern in `preloadedImagesVerificationAllowlist`", "imagePullCredentialsVerificationPolicy: NeverVerifyAllowlistedImages\npreloadedImagesVerificationAllowlist: [\"registry.example.com/*\", \"registry.*/a\"]", "2: preloadedImagesVerificationAllowlist has \"registry.*/a\", where an image without tag, or a path that ends in /*, is expected"),
         // What is parsed after that, on the way to a running kubelet.
+        ("None policy: received unsupported options=%v", "cpuManagerPolicyOptions: {full-pcpus-only: \"true\"}", "1: cpuManagerPolicyOptions needs cpuManagerPolicy: static"),
+        ("unknown CPU Manager Policy option: %q", "cpuManagerPolicy: static\nkubeReserved: {cpu: 500m}\ncpuManagerPolicyOptions: {full-pcpu-only: \"true\"}", "3: cpuManagerPolicyOptions has \"full-pcpu-only\", which is no option; did you mean full-pcpus-only?"),
+        ("bad value for option %q", "cpuManagerPolicy: static\nkubeReserved: {cpu: 500m}\ncpuManagerPolicyOptions: {full-pcpus-only: \"yes\"}", "3: cpuManagerPolicyOptions.full-pcpus-only is \"yes\", where true or false is expected in a string"),
+        ("static policy options %s and %s can not be used at the same time", "cpuManagerPolicy: static\nkubeReserved: {cpu: 500m}\ncpuManagerPolicyOptions: {full-pcpus-only: \"true\", distribute-cpus-across-cores: \"true\"}", "3: cpuManagerPolicyOptions.distribute-cpus-across-cores cannot be used with full-pcpus-only"),
+        ("unknown Topology Manager Policy option: %q", "topologyManagerPolicyOptions: {prefer-closest-numa-node: \"true\"}", "1: topologyManagerPolicyOptions has \"prefer-closest-numa-node\", which is no option; did you mean prefer-closest-numa-nodes?"),
+        ("the minimum value of %q should not be less than %v", "topologyManagerPolicyOptions: {max-allowable-numa-nodes: \"4\"}", "1: topologyManagerPolicyOptions.max-allowable-numa-nodes is \"4\", where a whole number from 8 on is expected in a string"),
         ("quantities must match the regular expression", "evictionHard:\n  memory.available: lots", "2: evictionHard.memory.available is \"lots\", where a quantity above 0 (100Mi) or a percentage from 0% to 100% is expected"),
         ("grace period must be specified for the soft eviction threshold pid.available", "evictionSoft:\n  pid.available: 10%", "2: evictionSoft.pid.available needs a grace period of the same name in evictionSoftGracePeriod"),
         ("time: invalid duration", "evictionSoft: {pid.available: 10%}\nevictionSoftGracePeriod: {pid.available: soon}", "2: evictionSoftGracePeriod.pid.available is \"soon\", where a duration that is not negative (1m30s) is expected"),
@@ -671,6 +784,11 @@ mod tests {
             ("memorySwap: {swapBehavior: UnlimitedSwap}", Some(29), Some(30), "1: memorySwap.swapBehavior is UnlimitedSwap, which Kubernetes 1.30 and later refuse: LimitedSwap or NoSwap is expected"),
             ("showHiddenMetricsForVersion: \"1.33\"", Some(34), Some(35), "1: showHiddenMetricsForVersion is \"1.33\", where 1.34 is expected"),
             ("cpuCFSQuotaPeriod: 50ms", None, Some(36), "1: a cpuCFSQuotaPeriod other than 100ms needs the feature gate CustomCPUCFSQuotaPeriod, which is off"),
+            ("featureGates: {SidecarContainers: false}", Some(32), Some(33), "1: featureGates.SidecarContainers is false, and Kubernetes 1.33 and later have it locked to true"),
+            ("featureGates: {MemoryManager: false}", None, Some(36), "1: featureGates.MemoryManager is false, and Kubernetes 1.32 and later have it locked to true"),
+            ("tracing: {samplingRatePerMillion: 1}", Some(27), Some(26), "1: tracing needs the feature gate KubeletTracing, which is off"),
+            ("logging: {options: {json: {splitStream: true}}}", Some(23), Some(36), "1: logging.options.splitStream needs the feature gate LoggingAlphaOptions, which is off"),
+            ("memoryReservationPolicy: TieredReservation", None, Some(36), "1: memoryReservationPolicy: TieredReservation needs the feature gate MemoryQoS, which is off"),
             ("imageMaximumGCAge: 1h", Some(30), Some(29), "1: imageMaximumGCAge needs the feature gate ImageMaximumGCAge, which is off"),
             ("crashLoopBackOff: {maxContainerRestartPeriod: 1m}", Some(35), Some(34), "1: crashLoopBackOff.maxContainerRestartPeriod needs the feature gate KubeletCrashLoopBackOffMax, which is off"),
         ] {
@@ -694,6 +812,12 @@ mod tests {
             "enforceNodeAllocatable: [none]\ncgroupsPerQOS: false",
             "maxParallelImagePulls: 5\nserializeImagePulls: false",
             "maxParallelImagePulls: 5",
+            "tracing: {endpoint: \"otel.example.com:4317\", samplingRatePerMillion: 100}",
+            "tracing: {endpoint: \"unix:///run/otel.sock\"}",
+            "cpuManagerPolicy: static\nkubeReserved: {cpu: 500m}\ncpuManagerPolicyOptions: {full-pcpus-only: \"true\", an-option-of-tomorrow: \"7\"}",
+            "topologyManagerPolicyOptions: {max-allowable-numa-nodes: \"16\", prefer-closest-numa-nodes: \"true\"}",
+            "featureGates: {SidecarContainers: true, MemoryManager: true}",
+            "logging: {options: {json: {splitStream: false, infoBufferSize: \"0\"}}}",
             "shutdownGracePeriod: 30s\nshutdownGracePeriodCriticalPods: 10s",
             "imageMaximumGCAge: 0s\nmemoryThrottlingFactor: 0.9\nmemorySwap: {}",
             "cpuManagerPolicy: static\nkubeReserved: {cpu: 500m}",

@@ -89,7 +89,10 @@ impl Settings {
                     settings.add_fault(&import.source, format!("imports {path}, which does not exist"));
                     continue;
                 }
-                pending.extend(glob(host, &path).into_iter().map(|path| Sourced::new(path, import.source.clone())));
+                match glob(host, &path) {
+                    Ok(paths) => pending.extend(paths.into_iter().map(|path| Sourced::new(path, import.source.clone()))),
+                    Err(blind) => settings.hidden(&path, &import.source, blind),
+                }
             }
         }
         settings
@@ -186,6 +189,11 @@ impl Settings {
         for (source, message) in faults {
             self.add_fault(&source, message);
         }
+    }
+
+    /// Files that may lie there cannot be seen.
+    pub fn hidden(&mut self, path: &str, source: &str, blind: Blind) {
+        self.files.push(File { path: Sourced::new(path.to_owned(), source), state: FileState::Unreadable(blind) });
     }
 
     /// Lays a file over what was read before. One that is not there is left out.
@@ -317,13 +325,13 @@ fn clean(path: &str) -> String {
 }
 
 /// The files a pattern names, sorted; `*` in the last part only, which is where imports have it.
-fn glob(host: &Host, pattern: &str) -> Vec<String> {
-    let Some((dir, name)) = pattern.rsplit_once('/') else { return Vec::new() };
+fn glob(host: &Host, pattern: &str) -> Result<Vec<String>, Blind> {
+    let Some((dir, name)) = pattern.rsplit_once('/') else { return Ok(Vec::new()) };
     if !name.contains('*') {
-        return vec![pattern.to_owned()];
+        return Ok(vec![pattern.to_owned()]);
     }
-    let names = host.list(dir).ok().flatten().unwrap_or_default();
-    names.into_iter().filter(|candidate| matches_glob(name, candidate)).map(|name| format!("{dir}/{name}")).take(MOST).collect()
+    let names = host.list(dir)?.unwrap_or_default();
+    Ok(names.into_iter().filter(|candidate| matches_glob(name, candidate)).map(|name| format!("{dir}/{name}")).take(MOST).collect())
 }
 
 /// `*` stands for any characters.

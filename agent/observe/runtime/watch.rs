@@ -86,8 +86,17 @@ async fn otherwise(host: &Host, board: &Board, known: Option<&Runtime>, pause: D
     loop {
         sleep(jittered(pause)).await;
         let start = Instant::now();
-        match answered.filter(|_| !board.read(is_image_in_question)) {
-            Some((socket, answer)) if cri::conditions(host, socket).await.as_ref() == Ok(&answer.conditions) => board.confirm(Domain::Runtime, start.elapsed()),
+        let Some((socket, answer)) = answered.filter(|_| !board.read(is_image_in_question)) else { return };
+        match cri::conditions(host, socket).await {
+            Ok(conditions) if conditions == answer.conditions => board.confirm(Domain::Runtime, start.elapsed()),
+            // From now on it counts how long it is silent.
+            Err(silent @ Reply::NoAnswer { .. }) => {
+                return board.put(Domain::Runtime, start.elapsed(), |facts| {
+                    if let Observed::Known(runtime) = &mut facts.runtime {
+                        runtime.reply = silent;
+                    }
+                });
+            }
             _ => return,
         }
     }

@@ -101,6 +101,8 @@ pub(super) struct Session<'a> {
     pending: HashMap<NonZeroU32, Asked>,
     /// When the oldest silence began.
     asked: Instant,
+    /// The bus was asked whether the silence is its own.
+    doubted: bool,
     /// systemd's unique name on the bus: signals of others are forgeries.
     systemd: Option<OwnedUniqueName>,
     reloading: Option<Instant>,
@@ -126,6 +128,7 @@ impl<'a> Session<'a> {
             queue: VecDeque::new(),
             pending: HashMap::new(),
             asked: Instant::now(),
+            doubted: false,
             systemd: None,
             reloading: None,
             stale: false,
@@ -176,10 +179,22 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Asks only whether anybody is there.
+    /// Asks only whether anybody is there: who answers is systemd, through the bus.
     pub(super) fn ping(&mut self) -> Result<(), Blind> {
-        self.ask_bus(Asked::Bus, "GetId", &())?;
+        self.doubted = false;
         self.ask(Asked::Systemd, SYSTEMD, SYSTEMD_PATH, "org.freedesktop.DBus.Peer", "Ping", &())
+    }
+
+    /// systemd has not answered for half of the time it has, and whose silence that is has not been asked.
+    pub(super) fn is_unsure(&self) -> bool {
+        let waits_for_systemd = self.queue.is_empty() && self.pending.values().all(|asked| matches!(asked, Asked::Systemd));
+        self.way == Way::Bus && !self.doubted && self.reloading.is_none() && waits_for_systemd
+    }
+
+    /// Asks the bus itself, which has the other half.
+    pub(super) fn doubt(&mut self) -> Result<(), Blind> {
+        self.doubted = true;
+        self.ask_bus(Asked::Bus, "GetId", &())
     }
 
     /// Of its name: no `LoadUnit` is needed, for systemd loads what it is asked for.
@@ -239,6 +254,7 @@ impl<'a> Session<'a> {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let patience = match self.reloading {
             Some(since) => (since + RELOAD).saturating_duration_since(self.asked).max(DEADLINE),
+            None if self.is_unsure() => DEADLINE / 2,
             None => DEADLINE,
         };
         (!self.pending.is_empty()).then(|| self.asked + patience)
@@ -266,7 +282,10 @@ impl<'a> Session<'a> {
             Type::Signal => self.signal(&header, message),
             Type::MethodReturn | Type::Error => {
                 let Some(asked) = header.reply_serial().and_then(|serial| self.pending.remove(&serial)) else { return Ok(News::None) };
-                self.asked = Instant::now();
+                // That the bus speaks is no word of systemd's.
+                if !matches!(asked, Asked::Bus) {
+                    self.asked = Instant::now();
+                }
                 if message.message_type() == Type::Error { self.refused(asked, &header, message) } else { self.answered(asked, &header, message) }
             }
             Type::MethodCall => Ok(News::None),

@@ -19,7 +19,7 @@ use crate::observe::files_watch::FilesWatch;
 use crate::observe::host::Host;
 
 /// How often a quiet connection is asked whether anybody is there. With [`super::DEADLINE`] a bus or a systemd that hangs is known
-/// as such within 5 s, which is less than the kubelet's own period of 10 s. It is two calls: 1,200 times an hour.
+/// as such within 5 s, which is less than the kubelet's own period of 10 s. It is one call: 1,200 times an hour.
 const PING: Duration = Duration::from_secs(3);
 /// How long systemd's private socket is used before the bus is tried again.
 const BUS_BACK: Duration = Duration::from_mins(1);
@@ -150,7 +150,11 @@ impl<'a> Follower<'a> {
             self.put(now);
             let overdue = self.session.deadline();
             if overdue.is_some_and(|overdue| now >= overdue) {
-                return Err(self.session.silence());
+                if !self.session.is_unsure() {
+                    return Err(self.session.silence());
+                }
+                self.session.doubt()?;
+                continue;
             }
             let next = [Some(self.next_look), Some(self.next_ping), self.until].into_iter().flatten().min().filter(|_| self.session.is_idle());
             let wake = [next, overdue, self.put_at.filter(|_| self.seen && !self.unsure)].into_iter().flatten().min().unwrap_or(now + PING);

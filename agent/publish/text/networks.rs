@@ -24,7 +24,7 @@ pub(super) struct Networks {
 impl Networks {
     /// `None` where nobody asks: no finding is about the network's configuration, and `always` is not wanted.
     pub fn of(report: &Report, facts: &Facts, always: bool) -> Option<Self> {
-        let cni = facts.cni.known().filter(|_| facts.is_kubernetes_node())?;
+        let cni = facts.cni.known().filter(|cni| cni.unused.is_none() && facts.is_kubernetes_node())?;
         let asked = always || report.findings.iter().any(|finding| report.gravity(finding) > Severity::Info && is_about(finding));
         let missing = || report.findings.iter().filter(|finding| finding.code == cni_plugin_missing::CHECK.code);
         // Its finding says where they were looked for.

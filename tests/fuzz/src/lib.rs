@@ -6,23 +6,12 @@ use std::io::{Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 
 use crate::journal::export;
-use crate::journal::file::Direction;
+use crate::journal::file::{Direction, Entry};
 use crate::journal::hash::{jenkins, siphash24};
 use crate::journal::reader::{Filter, Place, Reader};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-#[allow(dead_code)] // what the rest of the package uses of it
-#[path = "../../../agent/observe/journal"]
-pub mod journal {
-    pub mod cache;
-    pub mod compress;
-    pub mod export;
-    pub mod field;
-    pub mod file;
-    pub mod format;
-    pub mod hash;
-    pub mod reader;
-}
+pub use nodetriage_journal as journal;
 
 const HEADER: usize = 272;
 const DATA_BUCKETS: usize = 5;
@@ -329,6 +318,12 @@ pub fn read(file: File) -> u64 {
                     let mut out = Vec::new();
                     export::entry(&mut reader, file, &walk.entry, &mut out).unwrap();
                     assert!(out.len() < 200 << 20);
+                    out.clear();
+                    export::json(&mut reader, file, &walk.entry, &mut out).unwrap();
+                    assert!(out.starts_with(b"{\"__CURSOR\":\"") && out.ends_with(b"}\n"));
+                    let json = std::str::from_utf8(&out).map(serde_json::from_str::<serde::de::IgnoredAny>);
+                    assert!(matches!(json, Ok(Ok(_))), "no JSON: {}", String::from_utf8_lossy(&out));
+                    export::cat(&mut reader, file, &walk.entry, &mut out);
                     places.push(reader.cursor(file, &head));
                 }
                 let mut message = Vec::new();
@@ -337,6 +332,16 @@ pub fn read(file: File) -> u64 {
                 count += 1;
                 assert!(count <= size / 16, "more entries than there is room for");
                 entries += u64::from(*filter == Filter::All && direction == Direction::Forward);
+            }
+        }
+    }
+    for filter in &filters {
+        let tail = reader.tail(filter, 5);
+        assert!(tail.len() <= 5 && tail.is_sorted(), "{tail:?}");
+        for (file, offset) in tail {
+            let mut entry = Entry::default();
+            if reader.entry(file, offset, &mut entry).is_ok() {
+                let _ = reader.first(file, &entry, b"MESSAGE=", 256, &mut Vec::new());
             }
         }
     }

@@ -1,9 +1,9 @@
 //! Entries as `journalctl -o export`, `-o json` and `-o cat` write them (<https://systemd.io/JOURNAL_EXPORT_FORMATS/>).
 
-use super::field::{Field, Form, is_plain, printable};
-use super::file::{Entry, EntryHead};
-use super::format::{Fault, Id};
-use super::reader::{FIELD_MAX, Reader};
+use crate::field::{Field, Form, is_plain, printable};
+use crate::file::{Entry, EntryHead};
+use crate::format::{Fault, Id};
+use crate::reader::{FIELD_MAX, Reader};
 
 /// `JSON_THRESHOLD` of systemd's `logs-show.c`: a field so long, with its name, is `null` in JSON.
 const JSON_MAX: usize = 4096;

@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 
-use super::cache::{Cache, Handle, read_at};
-use super::compress::Decompressor;
-use super::format::{Fault, HEADER_READ, Header, Id, Kind, OBJECT_HEADER, OBJECT_LZ4, OBJECT_MAX, OBJECT_XZ, OBJECT_ZSTD, id_at, u32_at, u64_at};
-use super::hash::{jenkins, siphash24};
+use crate::cache::{Cache, Handle, read_at};
+use crate::compress::Decompressor;
+use crate::format::{Fault, HEADER_READ, Header, Id, Kind, OBJECT_HEADER, OBJECT_LZ4, OBJECT_MAX, OBJECT_XZ, OBJECT_ZSTD, id_at, u32_at, u64_at};
+use crate::hash::{jenkins, siphash24};
 
 /// Objects looked at in one bucket of a hash table; journald rotates a file whose chains grow beyond 100.
 const BUCKET_MAX: usize = 16_384;
@@ -113,7 +113,7 @@ impl JournalFile {
     }
 
     /// Which of its cache's files it is.
-    pub(super) fn key(&self) -> u32 {
+    pub(crate) fn key(&self) -> u32 {
         self.handle.key()
     }
 
@@ -179,7 +179,7 @@ impl JournalFile {
     ///
     /// # Errors
     /// There is no whole entry.
-    pub(super) fn items(&self, cache: &mut Cache, head: EntryHead, entry: &mut Entry) -> Result<(), Fault> {
+    pub(crate) fn items(&self, cache: &mut Cache, head: EntryHead, entry: &mut Entry) -> Result<(), Fault> {
         entry.head = head;
         entry.items.clear();
         if u64::from(head.items) > ENTRY_MAX {

@@ -68,7 +68,7 @@ impl<'a> Field<'a> {
 
 /// The fields read lately. One is kept only when it is read for the second time: what only one line says takes nobody's place.
 #[derive(Debug)]
-pub(super) struct Recent {
+pub(crate) struct Recent {
     /// Which field is kept: its offset and its file's number, and its cell. (Numbers alone, so that memory is taken as it is used.)
     slots: Vec<(u64, u32, u32)>,
     /// Fields read once, by the slot they would take.
@@ -129,7 +129,8 @@ impl Recent {
 
 /// `utf8_is_printable_newline()` of systemd's `src/basic/utf8.c`: valid characters, no control but the tab and, where it is
 /// allowed, the newline.
-pub(super) fn printable(bytes: &[u8], newline: bool) -> bool {
+#[must_use]
+pub fn printable(bytes: &[u8], newline: bool) -> bool {
     if is_plain(bytes) {
         return true;
     }
@@ -142,7 +143,7 @@ pub(super) fn printable(bytes: &[u8], newline: bool) -> bool {
 }
 
 /// Whether there is nothing but visible ASCII and spaces, looked at eight bytes at a time.
-pub(super) fn is_plain(bytes: &[u8]) -> bool {
+pub(crate) fn is_plain(bytes: &[u8]) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
     let (words, rest) = bytes.as_chunks::<8>();

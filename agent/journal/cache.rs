@@ -9,7 +9,7 @@ use std::io::IoSliceMut;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
-use super::format::Fault;
+use crate::format::Fault;
 
 const BLOCK: usize = 4096;
 /// 512 KiB in all.

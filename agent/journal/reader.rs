@@ -4,11 +4,11 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::fs::File;
 
-use super::cache::Cache;
-use super::compress::Decompressor;
-use super::field::{Field, Recent};
-use super::file::{Chain, Direction, Entry, EntryHead, JournalFile};
-use super::format::{Fault, Id, hex_digits};
+use crate::cache::Cache;
+use crate::compress::Decompressor;
+use crate::field::{Field, Recent};
+use crate::file::{Chain, Direction, Entry, EntryHead, JournalFile};
+use crate::format::{Fault, Id, hex_digits};
 
 /// A field's name and value are taken up to this many bytes, unless a caller asks for less.
 pub const FIELD_MAX: usize = 64 << 20;
@@ -117,9 +117,11 @@ impl Plan {
 /// Open journal files, read through one cache.
 #[derive(Debug, Default)]
 pub struct Reader {
-    pub(super) cache: Cache,
-    pub(super) unpack: Decompressor,
-    pub(super) files: Vec<JournalFile>,
+    /// What reads the files.
+    pub cache: Cache,
+    pub unpack: Decompressor,
+    /// A file's index here is how it is called everywhere else.
+    pub files: Vec<JournalFile>,
     recent: Recent,
     /// Ids written lately: a counter's and a boot's.
     digits: [Option<(Id, [u8; 32])>; 2],
@@ -141,11 +143,16 @@ impl Reader {
         Ok(())
     }
 
+    /// Forgets the blocks that were read: half a megabyte, of which who follows needs a little.
+    pub fn rest(&mut self) {
+        self.cache = Cache::default();
+    }
+
     /// Takes a file for a journal that this reader's cache may be asked for.
     ///
     /// # Errors
     /// It is no journal, or one that must not be read.
-    pub(super) fn open(&mut self, file: File, path: String) -> Result<JournalFile, Fault> {
+    pub fn open(&mut self, file: File, path: String) -> Result<JournalFile, Fault> {
         self.opened = self.opened.wrapping_add(1);
         JournalFile::new(file, path, self.opened)
     }
@@ -224,7 +231,7 @@ impl Reader {
     }
 
     /// The digits of an id: as a rule the same as before.
-    pub(super) fn digits(&mut self, place: usize, id: Id) -> [u8; 32] {
+    pub(crate) fn digits(&mut self, place: usize, id: Id) -> [u8; 32] {
         match self.digits.get_mut(place) {
             Some(Some((kept, digits))) if *kept == id => *digits,
             kept => {
@@ -238,7 +245,7 @@ impl Reader {
     }
 
     /// The line of a field that is one of text, if it was read lately.
-    pub(super) fn text(&self, file: usize, offset: u64) -> Option<&[u8]> {
+    pub(crate) fn text(&self, file: usize, offset: u64) -> Option<&[u8]> {
         self.recent.text(self.files.get(file)?.key(), offset)
     }
 
@@ -377,12 +384,12 @@ impl fmt::Display for Cursor {
 
 impl Cursor {
     /// Appends journalctl's text.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         self.write_with(&self.seqnum_id.digits(), &self.boot_id.digits(), out);
     }
 
     /// As [`Self::write`], with the digits of both ids.
-    pub(super) fn write_with(&self, seqnum_id: &[u8; 32], boot_id: &[u8; 32], out: &mut Vec<u8>) {
+    pub(crate) fn write_with(&self, seqnum_id: &[u8; 32], boot_id: &[u8; 32], out: &mut Vec<u8>) {
         out.extend_from_slice(b"s=");
         out.extend_from_slice(seqnum_id);
         hex(*b";i=", self.seqnum, out);
@@ -568,7 +575,8 @@ impl Walk {
 
 /// `compare_locations()` of sd-journal: by sequence number where both come from the same counter, by the boot's clock
 /// within one boot, else by time of day, at last by content.
-pub(super) fn compare(reader: &Reader, a: (usize, &EntryHead), b: (usize, &EntryHead)) -> Ordering {
+#[must_use]
+pub fn compare(reader: &Reader, a: (usize, &EntryHead), b: (usize, &EntryHead)) -> Ordering {
     let counter = |index: usize| reader.files.get(index).map(|file| file.header.seqnum_id);
     let (a, b, same_counter) = (a.1, b.1, counter(a.0) == counter(b.0));
     if same_counter && a.seqnum != b.seqnum {

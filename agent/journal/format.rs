@@ -86,7 +86,7 @@ impl Id {
 
 impl Id {
     /// The 32 hex digits.
-    pub(super) fn digits(self) -> [u8; 32] {
+    pub(crate) fn digits(self) -> [u8; 32] {
         let mut text = [b'0'; 32];
         for (digits, bytes) in text.as_chunks_mut::<8>().0.iter_mut().zip(self.0.as_chunks::<4>().0) {
             *digits = hex_digits(u32::from_be_bytes(*bytes));
@@ -96,7 +96,7 @@ impl Id {
 }
 
 /// The 8 hex digits of a number, all at once.
-pub(super) fn hex_digits(number: u32) -> [u8; 8] {
+pub(crate) fn hex_digits(number: u32) -> [u8; 8] {
     let spread = u64::from(number);
     let spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
     let spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
@@ -131,15 +131,15 @@ impl fmt::Debug for Id {
     }
 }
 
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }
 
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
 }
 
-pub(super) fn id_at(bytes: &[u8], at: usize) -> Option<Id> {
+pub(crate) fn id_at(bytes: &[u8], at: usize) -> Option<Id> {
     Some(Id(bytes.get(at..at.checked_add(16)?)?.try_into().ok()?))
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, Read as _};
 
 use ruzstd::decoding::FrameDecoder;
 
-use super::format::{Fault, OBJECT_LZ4, OBJECT_XZ, OBJECT_ZSTD};
+use crate::format::{Fault, OBJECT_LZ4, OBJECT_XZ, OBJECT_ZSTD};
 
 /// journald compresses single fields: a larger window is damage, not data.
 const WINDOW_MAX: u64 = 8 << 20;
@@ -63,7 +63,7 @@ impl Decompressor {
 fn lz4(packed: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
     const DAMAGED: Fault = Fault::Damaged("lz4 data");
     let (size, block) = packed.split_at_checked(8).ok_or(DAMAGED)?;
-    let size = super::format::u64_at(size, 0).and_then(|size| usize::try_from(size).ok()).ok_or(DAMAGED)?;
+    let size = crate::format::u64_at(size, 0).and_then(|size| usize::try_from(size).ok()).ok_or(DAMAGED)?;
     if size > block.len().saturating_mul(255).saturating_add(64) || size > WHOLE_MAX {
         return Err(DAMAGED);
     }

@@ -1487,6 +1487,15 @@ fn no_private_key_stays_in_memory_and_no_core_is_written() {
     disk.write("/var/lib/kubelet/pki/kubelet.key", &beside.key);
     keys.extend(forms_of_key("Ed25519", &rotated.key));
     keys.extend(forms_of_key("P-256", &beside.key));
+    // The number itself, behind its version in PKCS#8, as it stands there and as a processor reads it.
+    let der = {
+        use base64::Engine as _;
+        base64::engine::general_purpose::STANDARD.decode(beside.key.lines().filter(|line| !line.starts_with("-----")).collect::<String>()).unwrap()
+    };
+    let at = der.windows(5).position(|bytes| bytes == [2, 1, 1, 4, 32]).unwrap() + 5;
+    let number = der[at..at + 32].to_vec();
+    keys.push(("P-256, reversed".to_owned(), number.iter().rev().copied().collect()));
+    keys.push(("P-256, the number".to_owned(), number));
     let with_cores = |program: &str| {
         let mut command = Command::new("sh");
         command.args(["-c", "ulimit -c unlimited; exec \"$@\"", "sh", program]).current_dir(&disk.0);

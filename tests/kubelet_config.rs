@@ -457,7 +457,8 @@ fn a_kubelet_in_a_shell_has_its_flags_and_where_they_were_written() {
     assert_eq!(kubelet.config.as_ref().unwrap().path.value, "/etc/kubelet.yaml");
     assert_eq!(kubelet.config.as_ref().unwrap().state, FileState::Valid);
     assert_eq!(kubelet.settings["maxPods"].value, "50", "a flag beats the file");
-    assert_eq!(kubelet.flags["node-labels"].value, "a=b");
+    assert_eq!(from(&kubelet.flags["node-labels"]), (&"a=b".to_owned(), "/etc/default/kubelet:1 --node-labels"));
+    assert_eq!(kubelet.settings["maxPods"].source, "kubelet.service ExecStart --max-pods");
     assert_eq!(kubelet.odd_flags.iter().map(|odd| (odd.name.as_str(), &odd.oddity)).collect::<Vec<_>>(), [("network-plugin", &Oddity::Gone { release: 24 })]);
     assert!(!kubelet.flags.contains_key("hostname-override"), "what only the shell can tell");
 }
@@ -483,8 +484,8 @@ fn a_manifest_is_refused_as_the_kubelet_refuses_it() {
         ("spec.containers[0].image: Required value", container("{name: c}"), "6: the container \"c\" has no image"),
         ("spec.containers[0].name: Required value", container("{image: i}"), "6: a container has no name"),
         ("spec.containers[1].name: Duplicate value", container("{name: c, image: i}\n  - {name: c, image: i}"), "7: a container is called \"c\", and so is another one"),
-        ("cannot unmarshal bool into Go struct field EnvVar.spec.containers.env.value of type string", container("{name: c, image: i, env: [{name: A, value: true}]}"), "6: spec.containers[0].env[0].value is true, where a string is expected"),
-        ("cannot unmarshal number into Go struct field Container.spec.containers.command of type string", container("{name: c, image: i, command: [sleep, 60]}"), "6: spec.containers[0].command[1] is 60, where a string is expected"),
+        ("cannot unmarshal bool into Go struct field EnvVar.spec.containers.env.value of type string", container("{name: c, image: i, env: [{name: A, value: true}]}"), "6: spec.containers[0].env[0].value is true or false, where a string is expected"),
+        ("cannot unmarshal number into Go struct field Container.spec.containers.command of type string", container("{name: c, image: i, command: [sleep, 60]}"), "6: spec.containers[0].command[1] is a number, where a string is expected"),
         ("cannot unmarshal string into Go struct field ContainerPort.spec.containers.ports.containerPort of type int32", container("{name: c, image: i, ports: [{containerPort: \"80\"}]}"), "6: spec.containers[0].ports[0].containerPort is \"80\", where a whole number is expected"),
         ("spec.containers[0].ports[0].containerPort: Invalid value: 80000", container("{name: c, image: i, ports: [{containerPort: 80000}]}"), "6: the container \"c\" has a port whose containerPort is none from 1 to 65535"),
         ("spec.containers[0].volumeMounts[0].name: Not found", container("{name: c, image: i, volumeMounts: [{name: d, mountPath: /d}]}"), "6: the container \"c\" mounts the volume \"d\", which is not in spec.volumes"),
@@ -686,6 +687,7 @@ fn a_kubeconfig_is_followed_to_where_it_breaks() {
 /// Each file of the kubelet's that cannot be read is told with what to grant, and nothing is said of what may stand in it.
 #[test]
 fn what_cannot_be_read_is_unknown_with_its_grant() {
+    type Hide = fn(&mut Kubelet, FileState);
     let files = [
         (CONFIG, &*format!("{HEAD}staticPodPath: /m\nauthentication: {{x509: {{clientCAFile: /ca.crt}}}}\nclusterDNS: [10.96.0.10]\n")),
         ("/d/1.conf", HEAD),
@@ -695,7 +697,7 @@ fn what_cannot_be_read_is_unknown_with_its_grant() {
     let tree = with_unit("blind", "KUBELET_EXTRA_ARGS=--config-dir=/d\n", &files);
     let whole = tree.kubelet();
     let blind = |what: &str| FileState::Unreadable(Blind::new(format!("{what}: permission denied")).grant("run as root, or grant CAP_DAC_READ_SEARCH"));
-    let hidden: [(&str, fn(&mut Kubelet, FileState)); 6] = [
+    let hidden: [(&str, Hide); 6] = [
         ("config", |kubelet, state| kubelet.config.as_mut().unwrap().state = state),
         ("config-dir", |kubelet, state| kubelet.config_dir.as_mut().unwrap().state = state),
         ("drop-in", |kubelet, state| kubelet.drop_ins[0].state = state),
@@ -767,7 +769,7 @@ fn settings_and_their_sources_are_answered_over_http() {
         let send = send.clone();
         std::thread::spawn(move || BufReader::new(pipe).lines().map_while(Result::ok).for_each(|line| drop(send.send(line))));
     }
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let address = loop {
         let line = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).expect("it does not say where it listens");
         if let Some((_, rest)) = line.split_once("listening on http://") {

@@ -46,10 +46,6 @@ fn count(daemon: &Daemon) -> u64 {
 }
 
 fn counted(daemon: &Daemon, expected: u64, after: &str) {
-    counted_within(LONG, daemon, expected, after);
-}
-
-fn counted_within(deadline: Duration, daemon: &Daemon, expected: u64, after: &str) {
     let start = Instant::now();
     loop {
         let count = count(daemon);
@@ -58,7 +54,7 @@ fn counted_within(deadline: Duration, daemon: &Daemon, expected: u64, after: &st
             println!("{after}: {expected} counted after {:?}", start.elapsed());
             return;
         }
-        assert!(start.elapsed() < deadline, "{after}: {count} of {expected} lines were counted; {}", daemon.log());
+        assert!(start.elapsed() < LONG, "{after}: {count} of {expected} lines were counted; {}", daemon.log());
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -219,7 +215,7 @@ fn past(daemon: &Daemon) -> Value {
 }
 
 /// `NODETRIAGE_FLOOD_SECONDS=60 cargo test --test lab_journal flood -- --nocapture` shows it for a minute. Unoptimized it reads more slowly
-/// than journald writes, and is given long to catch up: its lag is not what is shown.
+/// than journald writes, which in a minute vacuums what was not read yet: then that is counted.
 #[test]
 fn a_flood_costs_no_memory_and_no_other_domain_its_time() {
     let Some(lab) = node("trixie", "flood") else { return };
@@ -247,9 +243,14 @@ fn a_flood_costs_no_memory_and_no_other_domain_its_time() {
         }
     }
     let took = start.elapsed();
-    counted_within(LONG + took * 9, &daemon, from - 1, "after the flood");
+    let (start, lost) = (Instant::now(), || metric(&daemon, "nodetriage_journal_lost_entries_total"));
+    while metric_of(count(&daemon)) + lost() < metric_of(from - 1) {
+        assert!(start.elapsed() < LONG + took * 2, "after the flood: {} of {} lines were counted, {} lost", count(&daemon), from - 1, lost());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(count(&daemon) < from, "some were counted twice");
     most = most.max(memory(pid));
-    let lost = metric(&daemon, "nodetriage_journal_lost_entries_total");
+    let lost = lost();
     #[allow(clippy::cast_precision_loss)]
     let rate = (from - 2001) as f64 / took.as_secs_f64();
     eprintln!(
@@ -257,8 +258,8 @@ fn a_flood_costs_no_memory_and_no_other_domain_its_time() {
         from - 2001
     );
     assert!(most < before + 6_000, "{before} kB before the flood, {most} kB in it");
-    assert!(metric(&daemon, "nodetriage_journal_entries_total") >= metric_of(from - 2001));
-    assert!(lost < 0.5, "{lost} entries were lost");
+    assert!(metric(&daemon, "nodetriage_journal_entries_total") + lost >= metric_of(from - 2001));
+    assert!(lost < 0.5 || seconds > 5, "{lost} entries were lost");
     assert!(metric(&daemon, "nodetriage_journal_behind_seconds") < 5.0);
 }
 

@@ -198,13 +198,16 @@ fn script(words: &[Word]) -> Option<&Word> {
 const UNKNOWN: char = '\u{fffd}';
 
 /// The commands of a shell's script, one after the other, each as its words: with quotes removed, and the variables that the unit sets replaced.
-fn shell_commands(script: &Word, variables: &BTreeMap<String, Word>) -> Vec<Vec<Word>> {
+fn shell_commands<'a>(script: &'a Word, variables: &'a BTreeMap<String, Word>) -> Vec<Vec<Word>> {
     let mut commands = vec![Vec::new()];
     let mut word: Option<String> = None;
     let mut quote: Option<char> = None;
     let mut chars = script.value.chars().peekable();
-    let end = |commands: &mut Vec<Vec<Word>>, word: &mut Option<String>| {
-        let word = word.take().map(|word| Sourced::new(word, script.source.clone()));
+    // A word that a variable is a part of was written where that was set.
+    let mut place = &script.source;
+    let end = |commands: &mut Vec<Vec<Word>>, word: &mut Option<String>, place: &mut &'a String| {
+        let word = word.take().map(|word| Sourced::new(word, place.as_str()));
+        *place = &script.source;
         commands.last_mut().into_iter().for_each(|command| command.extend(word.clone()));
     };
     while let Some(c) = chars.next() {
@@ -219,14 +222,18 @@ fn shell_commands(script: &Word, variables: &BTreeMap<String, Word>) -> Vec<Vec<
                 Some(next) => word.get_or_insert_default().push(next),
             },
             ('$', None | Some('"')) => match variable(&mut chars).and_then(|name| variables.get(&name)) {
-                Some(value) if quote.is_some() => word.get_or_insert_default().push_str(&value.value),
+                Some(value) if quote.is_some() => {
+                    place = &value.source;
+                    word.get_or_insert_default().push_str(&value.value);
+                }
                 // Split at blanks, and quotes within it are no quotes any more.
                 Some(value) => {
                     let mut parts = value.value.split_ascii_whitespace().peekable();
                     while let Some(part) = parts.next() {
+                        place = &value.source;
                         word.get_or_insert_default().push_str(part);
                         if parts.peek().is_some() {
-                            end(&mut commands, &mut word);
+                            end(&mut commands, &mut word, &mut place);
                         }
                     }
                 }
@@ -238,14 +245,14 @@ fn shell_commands(script: &Word, variables: &BTreeMap<String, Word>) -> Vec<Vec<
             }
             (c, Some(_)) => word.get_or_insert_default().push(c),
             (c, None) if c == '\n' || ";&|".contains(c) => {
-                end(&mut commands, &mut word);
+                end(&mut commands, &mut word, &mut place);
                 commands.push(Vec::new());
             }
-            (c, None) if c.is_ascii_whitespace() => end(&mut commands, &mut word),
+            (c, None) if c.is_ascii_whitespace() => end(&mut commands, &mut word, &mut place),
             // Where its output goes is no word of it.
             ('>' | '<', None) => {
                 if word.as_ref().is_some_and(|word| !word.chars().all(|c| c.is_ascii_digit())) {
-                    end(&mut commands, &mut word);
+                    end(&mut commands, &mut word, &mut place);
                 }
                 word = None;
                 while chars.next_if(|c| matches!(c, '>' | '<' | '&' | ' ')).is_some() {}
@@ -254,7 +261,7 @@ fn shell_commands(script: &Word, variables: &BTreeMap<String, Word>) -> Vec<Vec<
             (c, None) => word.get_or_insert_default().push(c),
         }
     }
-    end(&mut commands, &mut word);
+    end(&mut commands, &mut word, &mut place);
     // `A=b kubelet` sets a variable for it.
     for command in &mut commands {
         let assignments = command.iter().take_while(|word| word.value.split_once('=').is_some_and(|(name, _)| is_name(name))).count();
@@ -553,7 +560,10 @@ fn replace(word: &str, variables: &BTreeMap<String, Word>, place: &str) -> Word 
         } else if let Some((name, tail)) = after.strip_prefix('{').and_then(|after| after.split_once('}')).filter(|(name, _)| is_name(name)) {
             if let Some(value) = variables.get(name) {
                 out.push_str(&value.value);
-                place.clone_from(&value.source);
+                // Of a shell's whole script it is the smallest part.
+                if !word.contains(char::is_whitespace) {
+                    place.clone_from(&value.source);
+                }
             }
             rest = tail;
         } else {

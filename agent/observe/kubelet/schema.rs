@@ -265,7 +265,18 @@ fn value_of(node: &Node, kind: &'static Type, path: &str, release: Option<u32>, 
         }
         (Map(item), Tree::Map(entries)) => entries.iter().for_each(|(key, value)| value_of(value, item, &join(path, &key.name), release, shape)),
         _ if fits(node, kind) => {}
-        _ => shape.faults.push(node.at.fault(format!("{path} is {node}, where {} is expected", expected(kind)))),
+        _ => shape.faults.push(node.at.fault(format!("{path} is {}, where {} is expected", shown(node, path), expected(kind)))),
+    }
+}
+
+/// What stands there; of a pod's variables and words, which may be secrets, only what kind it is.
+fn shown(node: &Node, path: &str) -> String {
+    let secret = ["].env[", "].command[", "].args["].iter().any(|list| path.contains(list));
+    match &node.tree {
+        Tree::Bool(_) if secret => "true or false".to_owned(),
+        Tree::Int(_) | Tree::Float(_) if secret => "a number".to_owned(),
+        Tree::Text(_) if secret => "a string".to_owned(),
+        _ => node.to_string(),
     }
 }
 

@@ -5,6 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use nix::fcntl::OFlag;
+use nix::sys::stat::{SFlag, fstat};
+
 use super::directory;
 use super::schema::{self, CONTAINERS, POD};
 use crate::facts::kubelet::{Fault, FileState, Manifest};
@@ -319,9 +322,10 @@ fn file_of_flag(host: &Host, container: &Node, directories: &BTreeMap<&str, &str
     // Of another kind of volume nothing lies on the node.
     let path = format!("{}{sub_path}{rest}", directories.get(text(mount, &["name"])?)?.trim_end_matches('/'));
     // FileOrCreate leaves an empty file in the place of what is missing.
-    let what = match host.read(&path, LIMIT) {
-        Err(ReadError::Missing) => "does not exist",
-        Ok(bytes) if bytes.is_empty() => "is empty",
+    // It may be a key, and is not read.
+    let what = match host.open_at(&path, OFlag::O_PATH).map(fstat) {
+        Ok(Ok(stat)) if stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits() && stat.st_size == 0 => "is empty",
+        Err(_) if host.exists(&path) == Ok(false) => "does not exist",
         _ => return None,
     };
     Some(word.at.fault(format!("--{flag} names {path}, which {what}")))

@@ -767,7 +767,7 @@ fn settings_and_their_sources_are_answered_over_http() {
         let send = send.clone();
         std::thread::spawn(move || BufReader::new(pipe).lines().map_while(Result::ok).for_each(|line| drop(send.send(line))));
     }
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let address = loop {
         let line = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).expect("it does not say where it listens");
         if let Some((_, rest)) = line.split_once("listening on http://") {

@@ -683,6 +683,9 @@ fn a_kubeconfig_is_followed_to_where_it_breaks() {
     assert!(!serde_json::to_string(&tree.kubelet()).unwrap().contains("abcdef"), "a token is in the facts");
 }
 
+/// Puts a state in the place of what was read.
+type Hide = fn(&mut Kubelet, FileState);
+
 /// Each file of the kubelet's that cannot be read is told with what to grant, and nothing is said of what may stand in it.
 #[test]
 fn what_cannot_be_read_is_unknown_with_its_grant() {
@@ -695,7 +698,7 @@ fn what_cannot_be_read_is_unknown_with_its_grant() {
     let tree = with_unit("blind", "KUBELET_EXTRA_ARGS=--config-dir=/d\n", &files);
     let whole = tree.kubelet();
     let blind = |what: &str| FileState::Unreadable(Blind::new(format!("{what}: permission denied")).grant("run as root, or grant CAP_DAC_READ_SEARCH"));
-    let hidden: [(&str, fn(&mut Kubelet, FileState)); 6] = [
+    let hidden: [(&str, Hide); 6] = [
         ("config", |kubelet, state| kubelet.config.as_mut().unwrap().state = state),
         ("config-dir", |kubelet, state| kubelet.config_dir.as_mut().unwrap().state = state),
         ("drop-in", |kubelet, state| kubelet.drop_ins[0].state = state),

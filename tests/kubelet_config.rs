@@ -684,12 +684,10 @@ fn a_kubeconfig_is_followed_to_where_it_breaks() {
     assert!(!serde_json::to_string(&tree.kubelet()).unwrap().contains("abcdef"), "a token is in the facts");
 }
 
-/// Puts a state in the place of what was read.
-type Hide = fn(&mut Kubelet, FileState);
-
 /// Each file of the kubelet's that cannot be read is told with what to grant, and nothing is said of what may stand in it.
 #[test]
 fn what_cannot_be_read_is_unknown_with_its_grant() {
+    /// Puts a state in the place of what was read.
     type Hide = fn(&mut Kubelet, FileState);
     let files = [
         (CONFIG, &*format!("{HEAD}staticPodPath: /m\nauthentication: {{x509: {{clientCAFile: /ca.crt}}}}\nclusterDNS: [10.96.0.10]\n")),

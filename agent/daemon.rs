@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use crate::checks;
 use crate::config::{Config, Probes};
 use crate::diagnose::Report;
 use crate::facts::units::{Active, Unit};
@@ -165,7 +166,7 @@ fn supervise(
         let _alive = alive;
         // Nobody sends if the process ends before it has begun.
         let earlier = earlier.recv().unwrap_or_default();
-        journal::watch(&host, &config, &crate::checks::signals(), &board, earlier, &|kept| {
+        journal::watch(&host, &config, &checks::signals(), &board, earlier, &|kept| {
             let kept = Some(kept);
             keep.send_if_modified(|last| (*last != kept).then(|| last.clone_from(&kept)).is_some());
         });
@@ -200,7 +201,7 @@ async fn files(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
         if let Err(error) = &watch {
             tracing::warn!("no inotify ({error}): changed files are seen at the next resync only; raise fs.inotify.max_user_instances");
         }
-        let units = board.read(configuring_units);
+        let (units, complaint, looked) = (board.read(configuring_units), board.read(complaint_of_networks), tokio::time::Instant::now());
         // What it learns is large, and is not held between two rounds.
         Box::pin(look_at_files(&mut looks, &host, &config, &board)).await;
         let wanted = board.read(directories);
@@ -217,6 +218,7 @@ async fn files(host: Arc<Host>, config: Arc<Config>, board: Arc<Board>) {
             () = changed(watch.as_ref().ok()) => sleep(FILES_BURST).await,
             () = unit_changed(&board, units) => {}
             () = swapped(swaps.as_ref()) => {}
+            () = networks_complained_of(&board, complaint, looked) => {}
             () = sleep(jittered(config.intervals.resync)) => {}
         }
     }
@@ -238,6 +240,23 @@ fn configuring_units(facts: &Facts) -> Vec<Unit> {
 async fn unit_changed(board: &Board, before: Vec<Unit>) {
     let mut news = board.news();
     while board.read(configuring_units) == before && news.changed().await.is_ok() {}
+}
+
+/// When a pod last got no address, and whether the runtime calls its network unready: which addresses are given out is watched only
+/// where they are scarce.
+fn complaint_of_networks(facts: &Facts) -> (Option<Timestamp>, bool) {
+    let no_address = facts.journal.known().and_then(|journal| journal.signals.get(checks::cni_addresses_exhausted::CHECK.code));
+    let ready = || facts.runtime.known()?.answer()?.conditions.iter().find(|condition| condition.kind == "NetworkReady");
+    (no_address.map(|seen| seen.last), ready().is_some_and(|ready| !ready.status))
+}
+
+/// A kubelet goes on trying: not more often than this after the last look.
+const COMPLAINT: Duration = Duration::from_secs(10);
+
+async fn networks_complained_of(board: &Board, before: (Option<Timestamp>, bool), looked: tokio::time::Instant) {
+    let mut news = board.news();
+    while board.read(complaint_of_networks) == before && news.changed().await.is_ok() {}
+    tokio::time::sleep_until(looked + COMPLAINT).await;
 }
 
 /// What is read from files; each look can hang without the others.

@@ -25,6 +25,7 @@ fn examine(facts: &Facts, _: &Config) -> Result<Vec<Finding>, Blind> {
     }
     let kubelet = facts.kubelet.ok()?;
     let (Some(flag), Some(addresses)) = (kubelet.flags.get("node-ip"), &kubelet.surroundings.addresses) else { return Ok(Vec::new()) };
+    let addresses = addresses.ok()?;
     // What is no address is passed over by the kubelet, and 0.0.0.0 or :: only tell it the family.
     let given = flag.value.split(',').filter_map(|part| part.trim().parse::<IpAddr>().ok()).filter(|address| !address.is_unspecified());
     let found = given.filter(|address| !addresses.contains(address)).map(|address| {

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Blind, Sourced};
+use super::{Blind, Observed, Sourced};
 
 /// How the kubelet is configured, each value with where it came from.
 ///
@@ -144,7 +144,7 @@ pub struct Surroundings {
     pub mirror_names: Vec<Sourced<String>>,
     /// The addresses of the node's interfaces, where `--node-ip` is to be held against them; absent where no kernel runs to be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub addresses: Option<Vec<IpAddr>>,
+    pub addresses: Option<Observed<Vec<IpAddr>>>,
     /// What lies at `volumePluginDir`, if it is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume_plugins: Option<FileState>,
@@ -421,6 +421,7 @@ impl Kubelet {
                 FileState::Unreadable(blind) => Some(blind),
                 _ => None,
             })
+            .chain(self.surroundings.addresses.as_ref().and_then(Observed::blind))
             .collect()
     }
 

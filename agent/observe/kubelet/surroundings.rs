@@ -10,8 +10,8 @@ use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
 
 use super::directory;
 use crate::facts::kubelet::{FileState, Permissions, Resolver, Surroundings, Swap, endpoint};
-use crate::facts::{Kubelet, Sourced};
-use crate::observe::host::Host;
+use crate::facts::{Blind, Kubelet, Sourced};
+use crate::observe::host::{Host, ReadError};
 use crate::observe::kubeconfig::{current_context, load, state_of};
 use crate::observe::yaml::{self, Node};
 
@@ -41,7 +41,7 @@ pub(super) fn observe(host: &Host, kubelet: &Kubelet) -> Surroundings {
         api_servers: api_servers(host, kubelet),
         cpus: cpus(host),
         mirror_names: mirror_names(host, kubelet),
-        addresses: kubelet.flags.get("node-ip").filter(|flag| !flag.value.is_empty()).and_then(|_| addresses(host)),
+        addresses: kubelet.flags.get("node-ip").filter(|flag| !flag.value.is_empty()).filter(|_| host.is_live()).map(|_| addresses(host).into()),
         volume_plugins: kubelet.setting("volumePluginDir").filter(|dir| !dir.value.is_empty()).map(|dir| directory(host, &dir.value)),
     }
 }
@@ -52,16 +52,22 @@ const ROUTES_LIMIT: u64 = 64 << 20;
 const MOST_ADDRESSES: usize = 10_000;
 
 /// The addresses of the network that PID 1 is in: those of IPv4 that its routing table has as local, and all of IPv6.
-fn addresses(host: &Host) -> Option<Vec<IpAddr>> {
-    let read = |path: &str| host.read_text(path, ROUTES_LIMIT).ok().filter(|_| host.is_live());
-    let mut found = local_addresses(&read("/proc/1/net/fib_trie")?);
-    // Absent where IPv6 is switched off.
-    found.extend(read("/proc/1/net/if_inet6").unwrap_or_default().lines().filter_map(|line| {
+fn addresses(host: &Host) -> Result<Vec<IpAddr>, Blind> {
+    let blind = |path: &str, error: &ReadError| Blind::new(format!("{path}: {error}")).grant("hostPID: true, and mount the node's /proc below the root");
+    let read = |path: &str| host.read_text(path, ROUTES_LIMIT);
+    let routes = "/proc/1/net/fib_trie";
+    let mut found = local_addresses(&read(routes).map_err(|error| blind(routes, &error))?);
+    let ipv6 = match read("/proc/1/net/if_inet6") {
+        // Where IPv6 is switched off.
+        Err(ReadError::Missing) => String::new(),
+        other => other.map_err(|error| blind("/proc/1/net/if_inet6", &error))?,
+    };
+    found.extend(ipv6.lines().filter_map(|line| {
         let digits = line.split_whitespace().next()?;
         Some(IpAddr::from(u128::from_str_radix(digits, 16).ok()?.to_be_bytes()))
     }));
     found.truncate(MOST_ADDRESSES);
-    Some(found)
+    Ok(found)
 }
 
 /// Of `/proc/net/fib_trie`, which has each prefix below its address, and each table anew.
